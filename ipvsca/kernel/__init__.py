@@ -1,0 +1,1 @@
+"""Everything that touches the kernel: compile, load, attach, pin, read maps."""
