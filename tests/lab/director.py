@@ -1,0 +1,105 @@
+"""A FULLNAT director as a process: packets through a TUN device, control through stdin and stdout.
+
+`python -m tests.lab.director TUN` starts without services. Each line on stdin is a request, each line on stdout its
+answer, `{"answer": ...}` or `{"error": "..."}`:
+
+    {"do": "configure", "settings": ...}   see messages.Settings; the first answer also says that we are ready
+    {"do": "connections"}                  a list of messages.Connection
+    {"do": "stats"}                        counters by name
+
+End of input ends it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import struct
+import sys
+import time
+from typing import Any
+
+from tests.lab.fullnat import Fullnat
+from tests.lab.messages import Settings, encode
+
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+LONGEST_PACKET = 65536
+BURST = 64  # packets read before the control channel gets its turn
+SWEEP_INTERVAL = 1.0  # seconds
+
+
+def open_tun(name: str) -> int:
+    """A non-blocking descriptor of the TUN device `name`.
+
+    Without IFF_VNET_HDR the kernel completes checksums and cuts GSO packets up before we read them.
+    """
+    tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+    return tun
+
+
+def carry(tun: int, fullnat: Fullnat) -> None:
+    """Handle the packets that wait on the TUN device, at most a burst."""
+    for _ in range(BURST):
+        try:
+            packet = os.read(tun, LONGEST_PACKET)
+        except BlockingIOError:
+            return
+        for out in fullnat.handle(packet):
+            try:
+                os.write(tun, out)
+            except OSError as error:
+                fullnat.counters[f"write_{error.strerror}"] += 1
+
+
+def answer(line: bytes, fullnat: Fullnat) -> bytes:
+    """The answer to a line on the control channel."""
+    try:
+        return encode({"answer": _answer(json.loads(line), fullnat)})
+    except (ValueError, KeyError, TypeError) as error:
+        return encode({"error": f"{type(error).__name__}: {error}"})
+
+
+def _answer(request: dict[str, Any], fullnat: Fullnat) -> object:
+    match request["do"]:
+        case "configure":
+            fullnat.configure(Settings.from_json(request["settings"]))
+            return None
+        case "connections":
+            return fullnat.connections()
+        case "stats":
+            return fullnat.counters
+        case unknown:
+            raise ValueError(f"unknown request {unknown!r}")
+
+
+def serve(tun: int, fullnat: Fullnat) -> None:
+    """Carry packets and answer requests until stdin ends."""
+    stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
+    unread = b""
+    while True:
+        ready, _, _ = select.select([tun, stdin], [], [], SWEEP_INTERVAL)
+        if tun in ready:
+            carry(tun, fullnat)
+        if stdin in ready:
+            received = os.read(stdin, LONGEST_PACKET)
+            if not received:
+                return
+            *lines, unread = (unread + received).split(b"\n")
+            for line in lines:
+                os.write(stdout, answer(line, fullnat))
+        if not ready:
+            fullnat.sweep()
+
+
+def main() -> None:
+    """Run on the TUN device named by the first argument."""
+    fullnat = Fullnat(Settings(), time.monotonic)
+    serve(open_tun(sys.argv[1]), fullnat)
+
+
+if __name__ == "__main__":
+    main()

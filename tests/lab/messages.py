@@ -1,0 +1,141 @@
+"""What a test tells the director and hears from it, as frozen dataclasses and as JSON; the only place for both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Any
+
+from ipvsca.address import Address, Endpoint
+from ipvsca.wire.toa import KIND_DPVS, NO_OPERATION
+from tests.lab import addresses
+from tests.lab.tcp_states import TIMEOUTS, State
+
+Json = dict[str, Any]
+
+
+class Where(StrEnum):
+    """Which of the client's segments carry the option."""
+
+    NONE = "none"
+    SYN = "syn"
+    ACK = "ack"
+    """Every segment but the SYN that acknowledges no more than the server's SYN: until the server has sent data."""
+    BOTH = "both"
+
+
+class Position(StrEnum):
+    """Where among a segment's options the director writes its own."""
+
+    FIRST = "first"
+    """Right behind the 20 bytes of fixed header, as DPVS does."""
+    LAST = "last"
+
+
+@dataclass(frozen=True)
+class Toa:
+    """How a service tells the client's address in a TCP option."""
+
+    where: Where = Where.ACK
+    kind: int = KIND_DPVS
+    position: Position = Position.FIRST
+    raw: bytes | None = None
+    """These bytes instead of the option, however wrong they are."""
+    padding: int = NO_OPERATION
+    """The byte that fills `raw` at its end up to a multiple of 4: NOP or EOL."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Toa:
+        raw = data["raw"]
+        return cls(
+            Where(data["where"]),
+            data["kind"],
+            Position(data["position"]),
+            None if raw is None else bytes.fromhex(raw),
+            data["padding"],
+        )
+
+
+@dataclass(frozen=True)
+class Service:
+    """A virtual address and port, and the real servers behind it, which take turns.
+
+    The families of the VIP and of a real server may differ: the director translates (NAT64 and the reverse).
+    """
+
+    vip: Endpoint
+    real_servers: tuple[Endpoint, ...]
+    toa: Toa = Toa()
+    local_addresses: tuple[Address, ...] = addresses.LIPS_V4 + addresses.LIPS_V6
+    """Sources towards real servers of the same family."""
+    local_ports: tuple[int, int] = (1024, 65535)
+    """The first and the last port that may be used on each local address."""
+    lose_final_ack: bool = False
+    """The bare ACK that ends each handshake gets lost once, on its way from the director to the server."""
+
+    def __post_init__(self) -> None:
+        versions = {server.address.version for server in self.real_servers}
+        if not versions or not versions <= {local.version for local in self.local_addresses}:
+            raise ValueError("a service needs real servers, and local addresses of each one's family")
+        if not 0 < self.local_ports[0] <= self.local_ports[1] <= 0xFFFF:
+            raise ValueError(f"local ports {self.local_ports} are no range within 1..65535")
+
+    @classmethod
+    def from_json(cls, data: Json) -> Service:
+        low, high = data["local_ports"]
+        return cls(
+            vip=Endpoint.parse(data["vip"]),
+            real_servers=tuple(map(Endpoint.parse, data["real_servers"])),
+            toa=Toa.from_json(data["toa"]),
+            local_addresses=tuple(map(ip_address, data["local_addresses"])),
+            local_ports=(low, high),
+            lose_final_ack=data["lose_final_ack"],
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a director is told. Connections keep the service they were made by, whatever comes later."""
+
+    services: tuple[Service, ...] = ()
+    timeouts: Mapping[State, float] = field(default_factory=lambda: dict(TIMEOUTS))
+    """Seconds, by state; states that are missing keep IPVS's."""
+    max_connections: int = 65536
+
+    @classmethod
+    def from_json(cls, data: Json) -> Settings:
+        timeouts = {State(name): float(seconds) for name, seconds in data["timeouts"].items()}
+        return cls(tuple(map(Service.from_json, data["services"])), timeouts, data["max_connections"])
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One line of the director's connection table."""
+
+    client: Endpoint
+    vip: Endpoint
+    local: Endpoint
+    """LIP:lport, whom the real server takes for the client."""
+    real: Endpoint
+    state: State
+
+    @classmethod
+    def from_json(cls, data: Json) -> Connection:
+        client, vip, local, real = (Endpoint.parse(data[end]) for end in ("client", "vip", "local", "real"))
+        return cls(client, vip, local, real, State(data["state"]))
+
+
+def encode(message: object) -> bytes:
+    """One line of JSON: dataclasses as objects, endpoints as `address:port`, bytes in hex."""
+    return json.dumps(message, default=_plain).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Endpoint | Address):
+        return str(value)
+    return vars(value)
