@@ -1,0 +1,1 @@
+/* bcc includes this; our programs need nothing of it. */

@@ -1,0 +1,43 @@
+/*
+ * Every counter there is: its name, and what one more of it means. ipvsca/counters.py reads this list; stats and
+ * metrics are made from it. Refusals of one place stand in the order of enum refusal.
+ */
+#ifndef IPVSCA_COUNTERS_H
+#define IPVSCA_COUNTERS_H
+
+/* clang-format off */
+#define COUNTERS(COUNTER) \
+	COUNTER(tcp_restored_ack,        "TCP connections whose client came in the segment that ended the handshake") \
+	COUNTER(tcp_restored_syn,        "TCP connections whose client came in their SYN") \
+	COUNTER(tcp_no_client,           "TCP connections accepted for which no client was told") \
+	COUNTER(syn_learnt,              "SYNs whose option was kept until their connection is established") \
+	COUNTER(syn_expired,             "clients learnt from a SYN whose connection was established after tcp_timeout") \
+	COUNTER(getpeername_restored,    "accept and getpeername calls answered with the client") \
+	COUNTER(getpeername_unshowable,  "accept and getpeername calls on an IPv4 socket whose client has IPv6: the LIP stays") \
+	COUNTER(refused_ack_malformed,   "established, but the TCP options are malformed") \
+	COUNTER(refused_ack_length,      "established, but the option has a length other than 8 or 20") \
+	COUNTER(refused_ack_client,      "established, but the option names an address or port that no client can have") \
+	COUNTER(refused_ack_untrusted,   "established, with an option, from a source that is not trusted") \
+	COUNTER(refused_ack_memory,      "established, with an option, but the kernel had no memory for it") \
+	COUNTER(refused_syn_malformed,   "SYN with malformed TCP options or headers") \
+	COUNTER(refused_syn_length,      "SYN whose option has a length other than 8 or 20") \
+	COUNTER(refused_syn_client,      "SYN whose option names an address or port that no client can have") \
+	COUNTER(refused_syn_untrusted,   "SYN with an option from a source that is not trusted") \
+	COUNTER(refused_syn_memory,      "SYN with an option that could not be kept: table full or no memory") \
+	COUNTER(refused_syn_fragment,    "TCP in an IP fragment: not looked at")
+/* clang-format on */
+
+#define COUNTER_MEMBER(name, help) COUNTER_##name,
+enum counter_id { COUNTERS(COUNTER_MEMBER) COUNTER_COUNT };
+#undef COUNTER_MEMBER
+
+/* Why an option was not believed. Added to COUNTER_refused_ack_malformed or COUNTER_refused_syn_malformed. */
+enum refusal {
+	REFUSED_MALFORMED,
+	REFUSED_LENGTH,
+	REFUSED_CLIENT,
+	REFUSED_UNTRUSTED,
+	REFUSED_MEMORY,
+};
+
+#endif

@@ -1,0 +1,98 @@
+/* sock_ops: when the kernel has established a connection, find its client and put it into the connection's socket. */
+#include "packet.h"
+#include "state.h"
+#include "toa.h"
+
+static __always_inline void handshake_of(struct bpf_sock_ops *ops, struct handshake *handshake)
+{
+	if (ops->family == AF_INET) {
+		handshake->lip = mapped(ops->remote_ip4);
+		handshake->rip = mapped(ops->local_ip4);
+	} else {
+		handshake->lip.word[0] = CONTEXT_WORD(ops->remote_ip6[0]);
+		handshake->lip.word[1] = CONTEXT_WORD(ops->remote_ip6[1]);
+		handshake->lip.word[2] = CONTEXT_WORD(ops->remote_ip6[2]);
+		handshake->lip.word[3] = CONTEXT_WORD(ops->remote_ip6[3]);
+		handshake->rip.word[0] = CONTEXT_WORD(ops->local_ip6[0]);
+		handshake->rip.word[1] = CONTEXT_WORD(ops->local_ip6[1]);
+		handshake->rip.word[2] = CONTEXT_WORD(ops->local_ip6[2]);
+		handshake->rip.word[3] = CONTEXT_WORD(ops->local_ip6[3]);
+	}
+	/* remote_port is 32 bits in network byte order, local_port is in host byte order */
+	handshake->lport = bpf_htons(bpf_ntohl(ops->remote_port));
+	handshake->rport = bpf_htons(ops->local_port);
+	handshake->isn = ops->rcv_nxt - 1; /* nothing is received yet, whichever segment ended the handshake */
+}
+
+/* The option of the segment that ended the handshake: the ACK, or where that was lost the first data. */
+static __always_inline bool learn_from_ack(struct bpf_sock_ops *ops, const struct address *lip, struct client *client)
+{
+	const struct settings *settings = current_settings();
+	const struct tcp *tcp = ops->skb_data;
+	const void *end = ops->skb_data_end;
+	enum toa_verdict verdict;
+	enum refusal refusal;
+
+	/* TCP fast open and TCP_REPAIR establish a connection without a segment */
+	if (!settings || (const void *)(tcp + 1) > end)
+		return false;
+	verdict = toa_parse(tcp, end, settings, client);
+	if (verdict == TOA_ABSENT)
+		return false;
+	if (verdict != TOA_FOUND)
+		refusal = refusal_of(verdict);
+	else if (!is_trusted(lip))
+		refusal = REFUSED_UNTRUSTED;
+	else
+		return true;
+	count_from(COUNTER_refused_ack_malformed + refusal, lip, bpf_ktime_get_ns());
+	return false;
+}
+
+static __always_inline bool learn_from_syn(const struct handshake *handshake, struct client *client)
+{
+	const struct settings *settings = current_settings();
+	struct client *told = handshakes.lookup((struct handshake *)handshake);
+	bool fresh;
+
+	if (!settings || !told)
+		return false;
+	*client = *told;
+	fresh = bpf_ktime_get_ns() - client->learnt_ns < settings->tcp_timeout_ns;
+	handshakes.delete((struct handshake *)handshake);
+	if (!fresh)
+		count(COUNTER_syn_expired);
+	return fresh;
+}
+
+static __always_inline void restore(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *socket = ops->sk;
+	struct handshake handshake;
+	struct client client = {};
+	__u32 event;
+
+	if (!socket)
+		return;
+	handshake_of(ops, &handshake);
+	if (learn_from_ack(ops, &handshake.lip, &client)) {
+		event = COUNTER_tcp_restored_ack;
+		client.learnt_from = LEARNT_FROM_ACK;
+	} else if (learn_from_syn(&handshake, &client)) {
+		event = COUNTER_tcp_restored_syn;
+	} else {
+		count(COUNTER_tcp_no_client);
+		return;
+	}
+	client.learnt_ns = bpf_ktime_get_ns();
+	if (!clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
+		event = COUNTER_refused_ack_memory;
+	count_from(event, &handshake.lip, client.learnt_ns);
+}
+
+int ipvsca_sockops(struct bpf_sock_ops *ops)
+{
+	if (ops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		restore(ops);
+	return 1; /* anything else would answer for other programs on this cgroup */
+}

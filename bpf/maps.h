@@ -1,0 +1,36 @@
+/*
+ * Every map. All are pinned in PIN_MAPS (the loader defines it), so that they outlive the loader and the daemon and a new
+ * version of the programs finds them again.
+ */
+#ifndef IPVSCA_MAPS_H
+#define IPVSCA_MAPS_H
+
+#include "counters.h"
+#include "types.h"
+
+/* 9 MB. Only handshakes under way are in it; where they are too many, the oldest goes first. */
+#define MAX_HANDSHAKES 65536
+#define MAX_TRUSTED 4096
+
+#define PINNED(type, name, key, value, entries, flags) \
+	BPF_F_TABLE(type ":" PIN_MAPS "/" #name, key, value, name, entries, flags)
+
+/* The client of an established TCP connection, kept in its socket. Written by established.c, read by peer.c. */
+PINNED("sk_storage", clients, int, struct client, 0, BPF_F_NO_PREALLOC);
+
+/* The client that a SYN told. Written by ingress.c, taken over by established.c. */
+PINNED("lru_hash", handshakes, struct handshake, struct client, MAX_HANDSHAKES, 0);
+
+/* The directors' prefixes; 0 under one that is not trusted. Written by the CLI, read where an option was found. */
+PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC);
+
+/* One entry. Written by the CLI, read by every program that parses. */
+PINNED("array", settings, __u32, struct settings, 1, 0);
+
+/* Indexed by enum counter_id. */
+PINNED("percpu_array", counters, __u32, struct counter, COUNTER_COUNT, 0);
+
+/* One entry, for the loader and people. */
+PINNED("array", build, __u32, struct build, 1, 0);
+
+#endif

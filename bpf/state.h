@@ -1,0 +1,44 @@
+/* What the programs know and count: the only header with map calls. */
+#ifndef IPVSCA_STATE_H
+#define IPVSCA_STATE_H
+
+#include "maps.h"
+
+#define ADDRESS_BITS 128
+
+static __always_inline const struct settings *current_settings(void)
+{
+	__u32 only = 0;
+
+	return settings.lookup(&only);
+}
+
+static __always_inline bool is_trusted(const struct address *source)
+{
+	struct prefix key = { .length = ADDRESS_BITS, .address = *source };
+	const __u8 *is = trusted.lookup(&key);
+
+	return is && *is;
+}
+
+static __always_inline void count(__u32 id)
+{
+	struct counter *counter = counters.lookup(&id);
+
+	if (counter)
+		__sync_fetch_and_add(&counter->count, 1); /* a softirq may interrupt this CPU in the middle */
+}
+
+/* Count, and remember when and from which source it was: `check` tells people. */
+static __always_inline void count_from(__u32 id, const struct address *source, __u64 now_ns)
+{
+	struct counter *counter = counters.lookup(&id);
+
+	if (!counter)
+		return;
+	__sync_fetch_and_add(&counter->count, 1);
+	counter->last_ns = now_ns;
+	counter->last_source = *source;
+}
+
+#endif

@@ -1,0 +1,99 @@
+/* Keys, values and constants that every part of the data plane shares. Byte order is in the type: __be16, __be32. */
+#ifndef IPVSCA_TYPES_H
+#define IPVSCA_TYPES_H
+
+#include <linux/types.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+
+/* clang joins two neighbouring words of a context into one load of 8 bytes, which the verifier refuses; volatile keeps them apart. */
+#define CONTEXT_WORD(word) (*(volatile __u32 *)&(word))
+
+/* An IP address as 16 bytes; IPv4 is v4-mapped (::ffff:a.b.c.d), so that IPv4 and IPv6 are one code path. */
+struct address {
+	__be32 word[4];
+};
+
+/* Where a client was learnt; ipvsca/kernel/layout.py names them for people. */
+enum learnt_from {
+	LEARNT_FROM_ACK = 1, /* option in the segment that ended the handshake */
+	LEARNT_FROM_SYN = 2, /* option in the SYN */
+};
+
+/* Who is behind a director's LIP:lport. */
+struct client {
+	struct address address;
+	__be16 port;
+	__u8 learnt_from;
+	__u8 pad[5];
+	__u64 learnt_ns; /* CLOCK_MONOTONIC */
+};
+
+/*
+ * A TCP handshake under way. The client's initial sequence number is part of the key: an entry serves the very
+ * handshake whose SYN made it, never a later connection that reuses LIP:lport, and who forges a SYN from a director's
+ * address would have to guess it.
+ */
+struct handshake {
+	struct address lip;
+	struct address rip;
+	__be16 lport;
+	__be16 rport;
+	__u32 isn; /* host byte order */
+};
+
+struct prefix {
+	__u32 length; /* bits, 0 to 128, counted in the 16-byte form */
+	struct address address;
+};
+
+struct settings {
+	__u64 kinds[4]; /* bitmap of the TCP option kinds that name a client */
+	__u64 tcp_timeout_ns;
+};
+
+struct counter {
+	__u64 count;
+	__u64 last_ns; /* CLOCK_MONOTONIC; 0 where this counter keeps no memory of its last event */
+	struct address last_source;
+};
+
+/* What was loaded, and from what: written last, so a folder without it is not a finished load. */
+struct build {
+	char digest[64]; /* SHA-256 of the sources, hexadecimal */
+	char version[32];
+	__u64 loaded_ns; /* CLOCK_REALTIME */
+};
+
+static __always_inline struct address mapped(__be32 ipv4)
+{
+	struct address address = { .word = { 0, 0, bpf_htonl(0xffff), ipv4 } };
+
+	return address;
+}
+
+static __always_inline bool is_mapped(const struct address *address)
+{
+	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
+}
+
+/* The twin of Endpoint.can_be_client in ipvsca/address.py, where the reasons stand. */
+static __always_inline bool can_be_client(const struct client *client)
+{
+	const __be32 *word = client->address.word;
+
+	if (!client->port)
+		return false;
+	if (is_mapped(&client->address)) {
+		__u32 ipv4 = bpf_ntohl(word[3]);
+		__u32 first = ipv4 >> 24;
+
+		return first != 0 && first != 127 && (first < 224 || first > 239) && ipv4 != 0xffffffff;
+	}
+	if (!word[0] && !word[1] && !word[2] && bpf_ntohl(word[3]) <= 1) /* :: and ::1 */
+		return false;
+	return (bpf_ntohl(word[0]) >> 24) != 0xff;
+}
+
+#endif

@@ -1,0 +1,7 @@
+"""`python -m ipvsca` is `ipvsca`."""
+
+import sys
+
+from ipvsca.cli import main
+
+sys.exit(main())

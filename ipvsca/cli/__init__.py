@@ -1,0 +1,84 @@
+"""The command line: one module a verb, and here what they share: arguments, errors, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ipvsca import __version__
+from ipvsca.cli import check, get, list_, load, run, set_, stats, unload
+from ipvsca.errors import Problem
+from ipvsca.settings import DEFAULT_FILE
+
+VERBS: dict[str, ModuleType] = {
+    "load": load,
+    "unload": unload,
+    "run": run,
+    "check": check,
+    "stats": stats,
+    "list": list_,
+    "get": get,
+    "set": set_,
+}
+
+_EPILOG = f"""\
+exit status:
+  0  done                                   1  something is missing on this machine, or went wrong
+  2  wrong usage or wrong configuration     3  (check) addresses could be restored, but are not
+
+examples:
+  ipvsca check                     can this machine restore clients' addresses, and is it doing so?
+  ipvsca load                      start restoring, with the settings of {DEFAULT_FILE}
+  ipvsca stats --json              every counter, for scripts
+  ipvsca set tcpopt_addr=254       at once, until the next load; the file is what lasts
+  ipvsca unload                    take everything off
+
+`ipvsca VERB --help` tells more about each.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; gives the exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        status = VERBS[parsed.verb].run(parsed)
+        sys.stdout.flush()
+    except Problem as problem:
+        print(f"ipvsca: {problem}", file=sys.stderr)
+        return problem.exit_status
+    except BrokenPipeError:  # `ipvsca list | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return int(status or 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ipvsca",
+        description="Show applications the client behind a FULLNAT load balancer (LVS, DPVS), with eBPF.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ipvsca {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"configuration (TOML); default {DEFAULT_FILE}, where there is one"
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, module in VERBS.items():
+        summary, _, rest = (module.__doc__ or "").partition("\n")
+        verb = verbs.add_parser(
+            name,
+            parents=[common],
+            help=summary,
+            description=summary,
+            epilog=rest.strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(verb)
+    return parser

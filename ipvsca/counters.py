@@ -1,0 +1,31 @@
+"""The counters' names and meanings, read from bpf/counters.h: the only list there is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from ipvsca.kernel import source
+
+_COUNTER = re.compile(r'COUNTER\((\w+),\s*"([^"]+)"\)')
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One counter. `name` is its name everywhere, `help` says what one more of it means."""
+
+    index: int
+    name: str
+    help: str
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.name.startswith("refused_")
+
+
+@cache
+def meanings() -> tuple[Meaning, ...]:
+    """Every counter, in the order of enum counter_id."""
+    header = (source.folder() / "counters.h").read_text()
+    return tuple(Meaning(index, *match) for index, match in enumerate(_COUNTER.findall(header)))

@@ -1,0 +1,148 @@
+"""What the loaded programs know: settings, counters, handshakes.
+
+Read and written in the pinned maps; no daemon is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any
+
+from ipvsca import counters
+from ipvsca.address import V4_MAPPED, Address, to_mapped
+from ipvsca.kernel import layout
+from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table
+from ipvsca.settings import DEFAULTS, Network, Settings
+
+NANOSECONDS = 1_000_000_000
+_MAPPED_BITS = V4_MAPPED.prefixlen
+_ALL_IPV4 = IPv4Network("0.0.0.0/0")
+
+
+@dataclass(frozen=True)
+class Count:
+    """A counter's state.
+
+    `last_ns` is CLOCK_MONOTONIC, 0 for never or unknown; `last_source` is the director (or forger) of that event.
+    """
+
+    meaning: counters.Meaning
+    per_cpu: tuple[int, ...]
+    last_ns: int
+    last_source: Address | None
+
+    @property
+    def total(self) -> int:
+        return sum(self.per_cpu)
+
+    @property
+    def last_seconds_ago(self) -> float | None:
+        """None for never or unknown."""
+        return (time.monotonic_ns() - self.last_ns) / NANOSECONDS if self.last_ns else None
+
+
+class DataPlane:
+    """The maps pinned under a folder. A context manager; raises Problem where nothing is loaded there."""
+
+    def __init__(self, pin_path: Path) -> None:
+        self._folder = pin_path / "maps"
+        self._open: dict[str, Table[Any, Any]] = {}
+
+    def __enter__(self) -> DataPlane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for table in self._open.values():
+            table.close()
+        self._open.clear()
+
+    def table(self, name: str) -> Table[Any, Any]:
+        """One of the maps, opened when first asked for."""
+        if name not in self._open:
+            self._open[name] = open_table(self._folder, name)
+        return self._open[name]
+
+    def mismatches(self) -> list[str]:
+        """Maps whose keys or values have another size than ours."""
+        return [difference for name in KEYS_AND_VALUES if (difference := self.table(name).mismatch())]
+
+    def build(self) -> layout.Build:
+        """What was loaded. An empty digest means that a load was not finished."""
+        return self.table("build").get(ONLY) or layout.Build()
+
+    def settings(self) -> Settings:
+        """The settings in force, as far as the programs know them; defaults for the others."""
+        running = self.table("settings").get(ONLY) or layout.Settings()
+        return replace(
+            DEFAULTS,
+            tcpopt_addr=tuple(kind for kind in range(256) if running.kinds[kind // 64] >> kind % 64 & 1),
+            tcp_timeout=running.tcp_timeout_ns // NANOSECONDS,
+            trusted=self._trusted(),
+        )
+
+    def apply(self, settings: Settings) -> None:
+        """Put settings into force. A prefix that stays trusted is trusted all the time."""
+        running = layout.Settings(tcp_timeout_ns=settings.tcp_timeout * NANOSECONDS)
+        for kind in settings.tcpopt_addr:
+            running.kinds[kind // 64] |= 1 << kind % 64
+        self.table("settings").put(ONLY, running)
+        self._trust(settings.trusted)
+
+    def _trusted(self) -> tuple[Network, ...]:
+        entries = self.table("trusted").items()
+        networks = [_to_network(prefix) for prefix, is_trusted in entries if is_trusted.value]
+        return tuple(sorted(networks, key=lambda network: (network.version, network)))
+
+    def _trust(self, networks: Iterable[Network]) -> None:
+        table = self.table("trusted")
+        # Without an entry of its own IPv4, being v4-mapped, would be trusted by a prefix like ::/0.
+        wanted = {_ALL_IPV4: False} | dict.fromkeys(networks, True)
+        stays = set()
+        for network, is_trusted in wanted.items():
+            prefix = _to_prefix(network)
+            table.put(prefix, ctypes.c_uint8(is_trusted))
+            stays.add(bytes(prefix))
+        for prefix in list(table.keys()):
+            if bytes(prefix) not in stays:
+                table.remove(prefix)
+
+    def counts(self) -> dict[str, Count]:
+        """Every counter by name."""
+        table = self.table("counters")
+        return {
+            meaning.name: _count(meaning, table.get_per_cpu(ctypes.c_uint32(meaning.index)))
+            for meaning in counters.meanings()
+        }
+
+    def handshakes(self) -> Iterator[tuple[layout.Handshake, layout.Client]]:
+        """Clients that a SYN told and whose connection is not established (yet)."""
+        yield from self.table("handshakes").items()
+
+    def forget_handshakes(self, before_ns: int) -> int:
+        """Take out what was learnt before a moment (CLOCK_MONOTONIC), and say how many that were."""
+        table = self.table("handshakes")
+        old = [handshake for handshake, client in self.handshakes() if client.learnt_ns < before_ns]
+        return sum(table.remove(handshake) for handshake in old)
+
+
+def _count(meaning: counters.Meaning, values: list[layout.Counter]) -> Count:
+    latest = max(values, key=lambda value: value.last_ns)
+    source = latest.last_source.address if latest.last_ns else None
+    return Count(meaning, tuple(value.count for value in values), latest.last_ns, source)
+
+
+def _to_prefix(network: Network) -> layout.Prefix:
+    bits = network.prefixlen + (_MAPPED_BITS if isinstance(network, IPv4Network) else 0)
+    return layout.Prefix(bits, layout.PackedAddress.of(network.network_address))
+
+
+def _to_network(prefix: layout.Prefix) -> Network:
+    address = IPv6Address(bytes(prefix.address))
+    if prefix.length >= _MAPPED_BITS and address.ipv4_mapped:
+        return IPv4Network((address.ipv4_mapped, prefix.length - _MAPPED_BITS))
+    return IPv6Network((to_mapped(address), prefix.length))

@@ -1,0 +1,190 @@
+"""Can this machine restore addresses, is it doing so, what do the counters hint at? Facts for `check`; no printing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipvsca import loader
+from ipvsca.dataplane import Count, DataPlane
+from ipvsca.errors import Problem
+from ipvsca.kernel import bpf, machine
+from ipvsca.kernel.interfaces import Filter, Interface, Interfaces, Mark
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
+from ipvsca.loader import Pins
+from ipvsca.settings import Settings
+
+_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt")
+
+_UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
+_MALFORMED = "a director, or something between, writes broken TCP headers"
+_LENGTH = "somebody else's option uses a kind of tcpopt_addr; set tcpopt_addr to the kind your directors send"
+_CLIENT = "a director sends an address that no client can have"
+_MEMORY = "the kernel is short of memory"
+_HINTS = {
+    "refused_ack_untrusted": _UNTRUSTED,
+    "refused_syn_untrusted": _UNTRUSTED,
+    "refused_ack_malformed": _MALFORMED,
+    "refused_syn_malformed": _MALFORMED,
+    "refused_ack_length": _LENGTH,
+    "refused_syn_length": _LENGTH,
+    "refused_ack_client": _CLIENT,
+    "refused_syn_client": _CLIENT,
+    "refused_ack_memory": _MEMORY,
+    "refused_syn_memory": _MEMORY,
+    "refused_syn_fragment": "SYNs arrive in fragments, which are not looked at: mind the MTU towards the server",
+    "getpeername_unshowable": "clients have IPv6, but the application listens on an IPv4 socket: let it listen on [::]",
+    "syn_expired": "handshakes take longer than tcp_timeout: raise it",
+}
+"""What an operator should think of where a counter is not 0."""
+
+NO_OPTION = (
+    "connections arrive, none with an option: do the directors send one, of a kind in tcpopt_addr, and do connections"
+    " come through them at all?"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that has to be so. Where it is not, `remedy` says what to do."""
+
+    what: str
+    remedy: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.remedy is None
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a counter that is not 0 points at."""
+
+    count: Count
+    text: str
+
+
+@dataclass(frozen=True)
+class Health:
+    requirements: tuple[Finding, ...]
+    attachments: tuple[Finding, ...]
+    hints: tuple[Hint, ...]
+    last_option: Count | None
+    """The counter that last saw an option which was believed."""
+
+    @property
+    def can_restore(self) -> bool:
+        return all(finding.ok for finding in self.requirements)
+
+    @property
+    def is_restoring(self) -> bool:
+        return all(finding.ok for finding in self.attachments)
+
+
+def examine(settings: Settings) -> Health:
+    """Look at everything; changes nothing and raises nothing that a user could mend."""
+    counts = _counts(settings.pin_path)
+    seen = [counts[name] for name in _OPTION_SEEN if name in counts and counts[name].last_ns]
+    return Health(
+        tuple(_requirements(settings)),
+        tuple(_attachments(settings)),
+        tuple(_hints(counts)),
+        max(seen, key=lambda count: count.last_ns, default=None),
+    )
+
+
+def _counts(pin_path: Path) -> Mapping[str, Count]:
+    try:
+        with DataPlane(pin_path) as plane:
+            return plane.counts()
+    except Problem:
+        return {}
+
+
+def _requirements(settings: Settings) -> Iterator[Finding]:
+    for what, ask in machine.requirements(settings.pin_path, settings.cgroup):
+        try:
+            ask()
+            yield Finding(what)
+        except Problem as problem:
+            yield Finding(what, str(problem))
+
+
+def _attachments(settings: Settings) -> Iterator[Finding]:
+    loaded = _loaded(settings.pin_path)
+    yield loaded
+    if not loaded.ok:
+        return
+    try:
+        cgroup = machine.cgroup_path(settings.cgroup)
+        yield from _cgroup_attachments(Pins(settings.pin_path), cgroup)
+        yield from _interface_attachments(Pins(settings.pin_path), settings)
+    except Problem as problem:
+        yield Finding("what the settings name is there", str(problem))
+
+
+def _loaded(pin_path: Path) -> Finding:
+    try:
+        with DataPlane(pin_path) as plane:
+            build = plane.build()
+    except Problem as problem:
+        return Finding("programs are loaded", str(problem))
+    if not build.digest:
+        return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")
+    version = build.version.decode()
+    suffix = (
+        "" if loader.is_current(pin_path) else " (not from the sources of this ipvsca: `ipvsca load` replaces them)"
+    )
+    return Finding(f"programs of version {version} are loaded{suffix}")
+
+
+def _cgroup_attachments(pins: Pins, cgroup: Path) -> Iterator[Finding]:
+    for program in CGROUP_PROGRAMS:
+        what = f"{program.name} on {cgroup}: {program.does}"
+        yield Finding(what, None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`")
+
+
+def _is_linked(pin: Path, cgroup: Path) -> bool:
+    if not pin.exists():
+        return False
+    with bpf.opened(pin) as link:
+        return int(bpf.link_info(link).cgroup_id) == cgroup.stat().st_ino
+
+
+def _interface_attachments(pins: Pins, settings: Settings) -> Iterator[Finding]:
+    with Interfaces() as interfaces:
+        for interface in interfaces.select(settings.interfaces):
+            yield _interface_attachment(pins, interfaces, interface)
+
+
+def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interface) -> Finding:
+    what = f"tc ingress of {interface.name}"
+    found = interfaces.ours(interface.index, pins.root)
+    if found is None or found[1].program_id not in _program_ids(pins):
+        return Finding(what, "not attached: `ipvsca load`")
+    before = [other.name or other.kind for other in interfaces.filters(interface.index) if _is_before(other, found[0])]
+    return Finding(
+        f"{what} (behind other filters, which may keep SYNs from it: {', '.join(before)})" if before else what
+    )
+
+
+def _program_ids(pins: Pins) -> set[int]:
+    ids = set()
+    for program in INGRESS_PROGRAMS:
+        with bpf.opened(pins.program(program)) as fd:
+            ids.add(bpf.program_id(fd))
+    return ids
+
+
+def _is_before(other: Filter, ours: Filter) -> bool:
+    return other.priority < ours.priority and Mark.parse(other.name) is None
+
+
+def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:
+    for name, text in _HINTS.items():
+        if name in counts and counts[name].total:
+            yield Hint(counts[name], text)
+    without = counts.get("tcp_no_client")
+    if without and without.total and not any(counts[name].total for name in _OPTION_SEEN):
+        yield Hint(without, NO_OPTION)

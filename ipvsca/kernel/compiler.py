@@ -1,0 +1,82 @@
+"""From source to loaded programs: the only module that imports bcc.
+
+bcc brings LLVM, 100 MB of memory and a compiler's start-up time, which is why loading is done by a short-lived process.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ipvsca.errors import Problem
+from ipvsca.kernel import machine, source
+from ipvsca.kernel.programs import PROGRAMS, Program
+
+_NO_ATTACH_TYPE = -1
+
+
+@contextmanager
+def compiled(text: str, maps: Path) -> Iterator[Any]:
+    """A bcc module of `text`, whose maps are pinned in `maps` (those already there are used). Raises Problem."""
+    machine.require_bcc()
+    os.environ["BCC_KERNEL_SOURCE"] = str(source.compat())
+    from bcc import BPF
+
+    with _said_by_bcc() as said:
+        try:
+            module = BPF(text=text, cflags=[f'-DPIN_MAPS="{maps}"', "-Wall", "-Wno-unused-function"])
+        except Exception as error:
+            raise Problem(f"bcc cannot compile the programs: {_gist(said()) or error}") from error
+    try:
+        yield module
+    finally:
+        module.cleanup()
+
+
+def load(module: Any, program: Program) -> int:
+    """Have the kernel check one program. Gives a descriptor that lives as long as the module. Raises Problem."""
+    attach = _NO_ATTACH_TYPE if program.attach is None else int(program.attach)
+    with _said_by_bcc() as said:
+        try:
+            function = module.load_func(program.name, int(program.type), None, attach)
+        except Exception as error:
+            raise Problem(f"the kernel refuses {program.name} ({program.does}): {_gist(said()) or error}") from error
+    return int(function.fd)
+
+
+@contextmanager
+def loaded_programs(maps: Path) -> Iterator[dict[Program, int]]:
+    """Compile and load the whole data plane; its descriptors are open for the length of a `with` block."""
+    with compiled(source.text(), maps) as module:
+        yield {program: load(module, program) for program in PROGRAMS}
+
+
+@contextmanager
+def _said_by_bcc() -> Iterator[Any]:
+    """Collect what bcc's C++ side and the verifier print on standard error; gives a function that reads it."""
+    with tempfile.TemporaryFile() as collected:
+        stderr = os.dup(2)
+        os.dup2(collected.fileno(), 2)
+
+        def said() -> str:
+            collected.seek(0)
+            return collected.read().decode(errors="replace")
+
+        try:
+            yield said
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _gist(output: str) -> str:
+    """The line of a compiler's or verifier's output that says what is wrong."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line]
+    verdicts = [before for before, line in pairwise(lines) if line.startswith("processed ")]
+    return (errors or verdicts or lines or [""])[0 if errors else -1]

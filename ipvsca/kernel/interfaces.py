@@ -1,0 +1,231 @@
+"""tc ingress of network interfaces: which to attach to, and our filter on them. The only module that uses pyroute2.
+
+Our filter carries its own record in its name: the program's id, the pin folder it belongs to, and whether we made the
+clsact qdisc it hangs on. So nothing has to be remembered elsewhere, and nobody else's filter or qdisc is ever touched.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from ipvsca.errors import Problem
+from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP, Program
+
+AUTO = "auto"
+
+_INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), linux/pkt_sched.h
+_EGRESS = 0xFFFFFFF3
+_ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
+_FIRST_HANDLE = 0xCA
+
+_LOOPBACK = 772  # ARPHRD_* of linux/if_arp.h
+_PROGRAMS = {
+    1: INGRESS_ETHERNET,
+    _LOOPBACK: INGRESS_ETHERNET,
+    512: INGRESS_IP,  # PPP
+    519: INGRESS_IP,  # raw IP
+    768: INGRESS_IP,  # ipip
+    769: INGRESS_IP,  # ip6tnl
+    776: INGRESS_IP,  # sit
+    778: INGRESS_IP,  # gre
+    823: INGRESS_IP,  # ip6gre
+    0xFFFE: INGRESS_IP,  # no link layer: tun, WireGuard
+}
+# What such a device receives, its lower device has received before.
+_STACKED = {"bond", "bridge", "ipvlan", "ipvtap", "macvlan", "macvtap", "team", "vlan", "vrf"}
+
+
+@dataclass(frozen=True)
+class Interface:
+    index: int
+    name: str
+    kind: str | None  # of virtual devices: veth, vlan, bridge, ...
+    hardware: int  # ARPHRD_*
+
+    @property
+    def program(self) -> Program | None:
+        """Which program reads this device's packets; None where we know no way to."""
+        return _PROGRAMS.get(self.hardware)
+
+    @property
+    def is_entrance(self) -> bool:
+        """Whether packets from outside first appear here."""
+        return self.program is not None and self.hardware != _LOOPBACK and self.kind not in _STACKED
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One tc ingress filter, ours or another's."""
+
+    interface: int
+    priority: int
+    handle: int
+    kind: str
+    protocol: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the name of our filter says."""
+
+    program_id: int
+    pin_path: Path
+    made_clsact: bool
+
+    def __str__(self) -> str:
+        return f"ipvsca {self.program_id} {'own' if self.made_clsact else 'shared'} {self.pin_path}"
+
+    @classmethod
+    def parse(cls, name: str) -> Mark | None:
+        """None for the name of a filter that is not ipvsca's."""
+        words = name.split(" ", 3)
+        if len(words) != 4 or words[0] != "ipvsca" or not words[1].isdecimal():
+            return None
+        return cls(int(words[1]), Path(words[3]), words[2] == "own")
+
+
+class Interfaces:
+    """The interfaces of the network namespace we are in. A context manager: it holds a netlink socket."""
+
+    def __init__(self) -> None:
+        self._netlink = IPRoute()
+
+    def __enter__(self) -> Interfaces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._netlink.close()
+
+    def all(self) -> list[Interface]:
+        """Every interface there is."""
+        return [_interface(link) for link in self._netlink.get_links()]
+
+    def select(self, setting: str | tuple[str, ...]) -> list[Interface]:
+        """The interfaces that a setting means. Raises Problem for a name that is not there or cannot be attached to."""
+        if setting == AUTO:
+            return [interface for interface in self.all() if interface.is_entrance]
+        by_name = {interface.name: interface for interface in self.all()}
+        for name in setting:
+            if name not in by_name:
+                raise Problem(f"interface {name} does not exist; there are: {', '.join(sorted(by_name))}")
+            if by_name[name].program is None:
+                raise Problem(
+                    f"interface {name} (hardware type {by_name[name].hardware}) carries no IP that we can read"
+                )
+        return [by_name[name] for name in setting]
+
+    def filters(self, interface: int, parent: int = _INGRESS) -> list[Filter]:
+        """The filters at an interface's ingress; none where it has no clsact."""
+        try:
+            found = self._netlink.get_filters(interface, parent=parent)
+        except NetlinkError as error:
+            if error.code in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
+                return []
+            raise
+        return [_filter(message) for message in found if message["handle"]]
+
+    def ours(self, interface: int, pin_path: Path) -> tuple[Filter, Mark] | None:
+        """The filter that belongs to a pin folder, and what it says of itself."""
+        return next(((filter_, mark) for filter_, mark in self._marked(interface) if mark.pin_path == pin_path), None)
+
+    def attach(self, interface: Interface, program: int, program_id: int, pin_path: Path) -> None:
+        """Put a program (its descriptor) at an interface's ingress; ours that is there is replaced in one step."""
+        made_clsact = self._make_clsact(interface.index) or any(
+            mark.made_clsact for _, mark in self._marked(interface.index)
+        )
+        found = self.ours(interface.index, pin_path)
+        priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface.index)
+        self._netlink.tc(
+            "replace-filter",
+            "bpf",
+            interface.index,
+            handle=handle,
+            parent=_INGRESS,
+            prio=priority,
+            protocol=_ALL_PROTOCOLS,
+            fd=program,
+            name=str(Mark(program_id, pin_path, made_clsact)),
+            direct_action=True,
+        )
+
+    def detach(self, interface: Interface, pin_path: Path) -> bool:
+        """Take our filter off, and the clsact where we made it and nobody else uses it. False: there was none."""
+        found = self.ours(interface.index, pin_path)
+        if not found:
+            return False
+        filter_, mark = found
+        self._netlink.tc(
+            "del-filter",
+            "bpf",
+            interface.index,
+            handle=filter_.handle,
+            parent=_INGRESS,
+            prio=filter_.priority,
+            protocol=_ALL_PROTOCOLS,
+        )
+        in_use = self.filters(interface.index) or self.filters(interface.index, _EGRESS)
+        if mark.made_clsact and not in_use:
+            self._netlink.tc("del", "clsact", interface.index)
+        return True
+
+    def _marked(self, interface: int) -> Iterator[tuple[Filter, Mark]]:
+        for filter_ in self.filters(interface):
+            mark = Mark.parse(filter_.name)
+            if mark:
+                yield filter_, mark
+
+    def _make_clsact(self, interface: int) -> bool:
+        """True where it was not there before."""
+        try:
+            self._netlink.tc("add", "clsact", interface)
+        except NetlinkError as error:
+            if error.code == errno.EEXIST:
+                return False
+            raise
+        return True
+
+    def _place(self, interface: int) -> tuple[int, int]:
+        """The foremost priority that is free or holds filters of our kind, and a free handle there."""
+        filters = self.filters(interface)
+        priority = 1
+        while any(
+            (filter_.kind, filter_.protocol) != ("bpf", _ALL_PROTOCOLS)
+            for filter_ in filters
+            if filter_.priority == priority
+        ):
+            priority += 1
+        taken = {filter_.handle for filter_ in filters if filter_.priority == priority}
+        handle = next(handle for handle in range(_FIRST_HANDLE, 1 << 16) if handle not in taken)
+        return priority, handle
+
+
+def _interface(link: Any) -> Interface:
+    info = link.get_attr("IFLA_LINKINFO")
+    return Interface(
+        link["index"],
+        link.get_attr("IFLA_IFNAME"),
+        info.get_attr("IFLA_INFO_KIND") if info else None,
+        link["ifi_type"],
+    )
+
+
+def _filter(message: Any) -> Filter:
+    options = message.get_attr("TCA_OPTIONS")
+    name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
+    protocol = message["info"] & 0xFFFF  # network byte order
+    return Filter(
+        message["index"],
+        message["info"] >> 16,
+        message["handle"],
+        message.get_attr("TCA_KIND"),
+        (protocol >> 8 | protocol << 8) & 0xFFFF,
+        name or "",
+    )

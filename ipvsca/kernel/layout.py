@@ -1,0 +1,95 @@
+"""The maps' keys and values as Python sees them: the twin of bpf/types.h. The loader refuses a mismatch.
+
+Numbers are in host byte order but for ports, which the programs keep as they stand on the wire.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from enum import IntEnum
+
+from ipvsca.address import Address, Endpoint, from_mapped, to_mapped
+
+
+class LearntFrom(IntEnum):
+    """Where a client was learnt: enum learnt_from of bpf/types.h."""
+
+    ACK = 1
+    SYN = 2
+
+
+class PackedAddress(ctypes.Structure):
+    """struct address: 16 bytes, IPv4 as v4-mapped."""
+
+    _fields_ = [("word", ctypes.c_uint32 * 4)]
+
+    @classmethod
+    def of(cls, address: Address) -> PackedAddress:
+        return cls.from_buffer_copy(to_mapped(address))
+
+    @property
+    def address(self) -> Address:
+        return from_mapped(bytes(self))
+
+
+class Client(ctypes.Structure):
+    """struct client."""
+
+    _fields_ = [
+        ("address", PackedAddress),
+        ("port", ctypes.c_uint16),
+        ("learnt_from", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 5),
+        ("learnt_ns", ctypes.c_uint64),
+    ]
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.address.address, socket.ntohs(self.port))
+
+
+class Handshake(ctypes.Structure):
+    """struct handshake."""
+
+    _fields_ = [
+        ("lip", PackedAddress),
+        ("rip", PackedAddress),
+        ("lport", ctypes.c_uint16),
+        ("rport", ctypes.c_uint16),
+        ("isn", ctypes.c_uint32),
+    ]
+
+    @property
+    def director(self) -> Endpoint:
+        """LIP:lport, what the application would see without us."""
+        return Endpoint(self.lip.address, socket.ntohs(self.lport))
+
+    @property
+    def server(self) -> Endpoint:
+        """RIP:rport, the address that the client's connection arrived at."""
+        return Endpoint(self.rip.address, socket.ntohs(self.rport))
+
+
+class Prefix(ctypes.Structure):
+    """struct prefix, the key of an LPM trie. `length` is in bits of the 16-byte form."""
+
+    _fields_ = [("length", ctypes.c_uint32), ("address", PackedAddress)]
+
+
+class Settings(ctypes.Structure):
+    """struct settings."""
+
+    _fields_ = [("kinds", ctypes.c_uint64 * 4), ("tcp_timeout_ns", ctypes.c_uint64)]
+
+
+class Counter(ctypes.Structure):
+    """struct counter, one a CPU."""
+
+    _fields_ = [("count", ctypes.c_uint64), ("last_ns", ctypes.c_uint64), ("last_source", PackedAddress)]
+
+
+class Build(ctypes.Structure):
+    """struct build."""
+
+    _fields_ = [("digest", ctypes.c_char * 64), ("version", ctypes.c_char * 32), ("loaded_ns", ctypes.c_uint64)]

@@ -1,0 +1,106 @@
+"""What this machine has to have: asked before anything is changed, and told in one line with what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipvsca.errors import Problem
+
+OLDEST_KERNEL = (5, 10)
+"""The first with the TCP header in sock_ops (bpf_sock_ops.skb_data), the newest thing that we need."""
+
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_CAP_SYS_ADMIN = 21  # includes CAP_PERFMON and CAP_BPF
+
+
+@dataclass(frozen=True)
+class Mount:
+    point: Path
+    kind: str
+
+
+def mounts() -> list[Mount]:
+    """What is mounted where, as this process sees it (proc(5), mountinfo); later entries cover earlier ones."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
+        found.append(Mount(Path(point), after.split()[0]))
+    return found
+
+
+def mount_of(path: Path) -> Mount:
+    """The mount that `path` (which need not exist) lies on."""
+    covering = [mount for mount in mounts() if path == mount.point or mount.point in path.parents]
+    return max(reversed(covering), key=lambda mount: len(mount.point.parts))
+
+
+def cgroup_path(setting: str) -> Path:
+    """The cgroup to attach to: the root of cgroup v2 for "auto". Raises Problem where it is no cgroup v2."""
+    if setting != "auto":
+        path = Path(setting)
+        if not path.is_dir():
+            raise Problem(f'cgroup {path} does not exist: create it, or set cgroup = "auto"')
+        if mount_of(path.resolve()).kind != "cgroup2":
+            raise Problem(f"{path} is not in a cgroup v2 hierarchy: `findmnt -t cgroup2` shows where that is mounted")
+        return path
+    for mount in mounts():
+        if mount.kind == "cgroup2":
+            return mount.point
+    raise Problem("no cgroup v2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup`")
+
+
+def require_privilege() -> None:
+    """Raises Problem without the capabilities that loading needs."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(re.search(r"CapEff:\s*(\w+)", status)[1], 16)  # type: ignore[index]
+    needed = {"CAP_NET_ADMIN": 12} if effective >> _CAP_SYS_ADMIN & 1 else _CAPABILITIES
+    missing = [name for name, bit in needed.items() if not effective >> bit & 1]
+    if missing:
+        raise Problem(f"no permission to load BPF programs ({', '.join(missing)} missing): run as root (sudo)")
+
+
+def require_kernel() -> None:
+    """Raises Problem where the kernel is older than OLDEST_KERNEL."""
+    release = os.uname().release
+    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if version < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        raise Problem(f"kernel {release} is too old: ipvsca needs {oldest} or newer")
+
+
+def require_bpffs(pin_path: Path) -> None:
+    """Raises Problem where `pin_path` is not in a BPF file system."""
+    mount = mount_of(pin_path.resolve())
+    if mount.kind != "bpf":
+        raise Problem(
+            f"pin_path {pin_path} is not in a BPF file system: mount one with `mount -t bpf bpf {pin_path.parent}`"
+        )
+
+
+def require_bcc() -> None:
+    """Raises Problem where the compiler's binding is not installed; does not import it."""
+    if importlib.util.find_spec("bcc") is None:
+        raise Problem(
+            "bcc's Python binding is not installed: `apt install python3-bpfcc` (`bcc` on PyPI is another project)"
+        )
+
+
+def requirements(pin_path: Path, cgroup: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is needed, in words, and the function that raises Problem where it is missing."""
+    yield "permission to load BPF programs", require_privilege
+    yield f"Linux {'.'.join(map(str, OLDEST_KERNEL))} or newer", require_kernel
+    yield "bcc, which compiles the programs", require_bcc
+    yield f"a BPF file system for {pin_path}", lambda: require_bpffs(pin_path)
+    yield "cgroup v2", lambda: cgroup_path(cgroup)
+
+
+def require(pin_path: Path, cgroup: str) -> None:
+    """Raises Problem for the first thing that is missing."""
+    for _, ask in requirements(pin_path, cgroup):
+        ask()

@@ -1,0 +1,99 @@
+"""The pinned maps, opened by name and typed: bytes of the kernel in, structures of layout.py out."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ipvsca.errors import Problem
+from ipvsca.kernel import bpf, layout
+
+# Structures and simple C types; ctypes has no public name for what they have in common.
+Key = TypeVar("Key", bound=Any)
+Value = TypeVar("Value", bound=Any)
+
+KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
+    "clients": (ctypes.c_int32, layout.Client),
+    "handshakes": (layout.Handshake, layout.Client),
+    "trusted": (layout.Prefix, ctypes.c_uint8),
+    "settings": (ctypes.c_uint32, layout.Settings),
+    "counters": (ctypes.c_uint32, layout.Counter),
+    "build": (ctypes.c_uint32, layout.Build),
+}
+"""Every map of bpf/maps.h."""
+
+ONLY = ctypes.c_uint32(0)
+"""The key of a map that has one entry."""
+
+
+class Table(Generic[Key, Value]):
+    """One pinned map. Raises OSError where it cannot be opened, read or written."""
+
+    def __init__(self, path: Path, key: type[Key], value: type[Value]) -> None:
+        self.path = path
+        self.fd = bpf.get(path)
+        self._key = key
+        self._value = value
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def get(self, key: Key) -> Value | None:
+        """The value under a key, or None."""
+        found = bpf.lookup(self.fd, bytes(key), ctypes.sizeof(self._value))
+        return None if found is None else self._value.from_buffer_copy(found)
+
+    def get_per_cpu(self, key: Key) -> list[Value]:
+        """The value of each possible CPU, of a per-CPU map."""
+        stride = -(-ctypes.sizeof(self._value) // 8) * 8
+        found = bpf.lookup(self.fd, bytes(key), stride * possible_cpus()) or b""
+        return [self._value.from_buffer_copy(found, at) for at in range(0, len(found), stride)]
+
+    def put(self, key: Key, value: Value) -> None:
+        """Write a value, new or not."""
+        bpf.update(self.fd, bytes(key), bytes(value))
+
+    def remove(self, key: Key) -> bool:
+        """Take a key out. False where it was not there."""
+        return bpf.delete(self.fd, bytes(key))
+
+    def keys(self) -> Iterator[Key]:
+        """All keys, as far as they do not change meanwhile."""
+        for key in bpf.keys(self.fd, ctypes.sizeof(self._key)):
+            yield self._key.from_buffer_copy(key)
+
+    def items(self) -> Iterator[tuple[Key, Value]]:
+        """All entries, as far as they do not change meanwhile."""
+        for key in self.keys():
+            value = self.get(key)
+            if value is not None:
+                yield key, value
+
+    def mismatch(self) -> str | None:
+        """How this map differs from layout.py in its sizes, or None."""
+        info = bpf.map_info(self.fd)
+        found = (info.key_size, info.value_size)
+        expected = (ctypes.sizeof(self._key), ctypes.sizeof(self._value))
+        return None if found == expected else f"{self.path.name}: key and value of {found} bytes, not {expected}"
+
+
+def open_table(folder: Path, name: str) -> Table[Any, Any]:
+    """Open one of KEYS_AND_VALUES pinned in `folder`. Raises Problem where it is not there or cannot be read."""
+    key, value = KEYS_AND_VALUES[name]
+    try:
+        return Table(folder / name, key, value)
+    except FileNotFoundError:
+        raise Problem(f"ipvsca is not loaded at {folder.parent}: run `ipvsca load`") from None
+    except PermissionError:
+        raise Problem(f"{folder / name} cannot be opened: run as root (sudo)") from None
+
+
+@cache
+def possible_cpus() -> int:
+    """How many CPUs this kernel can have: per-CPU maps have a value for each."""
+    ranges = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
+    return int(ranges[-1].rpartition("-")[2]) + 1

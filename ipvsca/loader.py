@@ -1,0 +1,251 @@
+"""Load, replace and unload the data plane. Each change of the kernel's state has its undo beside it: all or nothing.
+
+Under the pin folder:   maps/NAME   programs/NAME   links/NAME (cgroup programs; a link holds its program in place)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipvsca import __version__
+from ipvsca.dataplane import DataPlane
+from ipvsca.errors import Problem
+from ipvsca.kernel import bpf, layout, machine, source
+from ipvsca.kernel.interfaces import Interface, Interfaces
+from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, Program
+from ipvsca.settings import Settings
+
+Programs = Mapping[Program, int]
+"""Open descriptors of loaded programs."""
+
+
+@dataclass(frozen=True)
+class Pins:
+    """Where things are pinned."""
+
+    root: Path
+
+    @property
+    def maps(self) -> Path:
+        return self.root / "maps"
+
+    def program(self, program: Program) -> Path:
+        return self.root / "programs" / program.name
+
+    def link(self, program: Program) -> Path:
+        return self.root / "links" / program.name
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did."""
+
+    compiled: bool
+    """False where the programs were already loaded from the same source."""
+    changes: tuple[str, ...]
+    """What was attached or taken off, in words."""
+
+
+class Steps:
+    """Steps of a change. Where one fails, those before it are undone, the last one first."""
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+        self._held = ExitStack()
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        with self._held:  # an undo may need a descriptor
+            if failure:
+                self._undo.close()
+
+    def on_failure(self, undo: Callable[..., object], *arguments: Any) -> None:
+        """How to undo what comes next."""
+        self._undo.callback(undo, *arguments)
+
+    def hold(self, fd: int) -> int:
+        """Keep a descriptor open until the end."""
+        self._held.callback(os.close, fd)
+        return fd
+
+
+def load(settings: Settings) -> Loaded:
+    """Make the kernel's state what the settings say. Raises Problem, after which everything is as it was before."""
+    machine.require(settings.pin_path, settings.cgroup)
+    cgroup = machine.cgroup_path(settings.cgroup)
+    pins = Pins(settings.pin_path)
+    with _locked(pins.root), Interfaces() as interfaces, Steps() as steps:
+        wanted = interfaces.select(settings.interfaces)
+        _make_folders(pins, steps)
+        compile_ = not _is_current(pins)
+        with _programs(pins, compile_, steps) as programs, DataPlane(pins.root) as plane:
+            if compile_:
+                _refuse_other_layouts(plane, pins)
+            _apply(plane, settings, steps)
+            changes = [
+                *_attach_to_cgroup(pins, programs, cgroup, steps),
+                *_attach_to_interfaces(pins, programs, interfaces, wanted, steps),
+            ]
+            if compile_:
+                _commit(pins, programs, plane)
+    return Loaded(compile_, tuple(changes))
+
+
+def unload(pin_path: Path) -> list[str]:
+    """Take everything off, whatever an interrupted load left included. Says what was taken off. Raises Problem."""
+    machine.require_privilege()
+    machine.require_bpffs(pin_path)
+    pins = Pins(pin_path)
+    changes = []
+    with _locked(pins.root), Interfaces() as interfaces:
+        for interface in interfaces.all():
+            if interfaces.detach(interface, pins.root):
+                changes.append(f"tc ingress of {interface.name}")
+        for program in reversed(CGROUP_PROGRAMS):
+            if pins.link(program).exists():
+                pins.link(program).unlink()
+                changes.append(f"{program.does} ({program.name})")
+        if pins.root.exists():
+            shutil.rmtree(pins.root)
+    return changes
+
+
+def is_current(pin_path: Path) -> bool:
+    """Whether the programs pinned there were made from the sources of this ipvsca."""
+    return _is_current(Pins(pin_path))
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One loader at a time: a lock on the folder that holds the pin folder. A lock goes with its process."""
+    if not root.parent.is_dir():
+        raise Problem(f"{root.parent} does not exist: create it, or set another pin_path")
+    folder = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _make_folders(pins: Pins, steps: Steps) -> None:
+    if not pins.root.exists():
+        steps.on_failure(_remove_folder, pins.root)
+    for folder in (pins.maps, pins.program(PROGRAMS[0]).parent, pins.link(PROGRAMS[0]).parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_pin(pin: Path) -> None:
+    pin.unlink(missing_ok=True)
+
+
+def _is_current(pins: Pins) -> bool:
+    if not all(pins.program(program).exists() for program in PROGRAMS):
+        return False
+    try:
+        with DataPlane(pins.root) as plane:
+            return bool(plane.build().digest.decode() == source.digest())
+    except Problem:
+        return False
+
+
+@contextmanager
+def _programs(pins: Pins, compile_: bool, steps: Steps) -> Iterator[Programs]:
+    """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps."""
+    if not compile_:
+        yield {program: steps.hold(bpf.get(pins.program(program))) for program in PROGRAMS}
+        return
+    from ipvsca.kernel import compiler  # bcc comes with 100 MB of LLVM: only where something is to compile
+
+    for name in KEYS_AND_VALUES:
+        if not (pins.maps / name).exists():
+            steps.on_failure(_remove_pin, pins.maps / name)
+    with compiler.loaded_programs(pins.maps) as programs:
+        yield programs
+
+
+def _refuse_other_layouts(plane: DataPlane, pins: Pins) -> None:
+    differing = plane.mismatches()
+    if differing:
+        raise Problem(
+            f"{pins.root} holds maps of another version ({'; '.join(differing)}): `ipvsca unload`, then load again; "
+            "connections accepted until then show the director"
+        )
+
+
+def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> None:
+    before = plane.settings()
+    steps.on_failure(plane.apply, before)
+    plane.apply(settings)
+
+
+def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps) -> Iterator[str]:
+    folder = steps.hold(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY))
+    for program in CGROUP_PROGRAMS:
+        if _attach_program(pins.link(program), program, programs[program], folder, steps):
+            yield f"{program.name} on {cgroup}: {program.does}"
+
+
+def _attach_program(pin: Path, program: Program, fd: int, cgroup: int, steps: Steps) -> bool:
+    """False where this very program is attached there already."""
+    assert program.attach is not None
+    link = steps.hold(bpf.get(pin)) if pin.exists() else None
+    info = bpf.link_info(link) if link is not None else bpf.LinkInfo()
+    if link is not None and info.cgroup_id == os.fstat(cgroup).st_ino:  # a cgroup's id is its folder's inode number
+        if info.program_id == bpf.program_id(fd):
+            return False
+        steps.on_failure(bpf.link_update, link, steps.hold(bpf.program_by_id(info.program_id)))
+        bpf.link_update(link, fd)
+        return True
+    if link is None:
+        steps.on_failure(_remove_pin, pin)
+    else:
+        steps.on_failure(bpf.pin, link, pin)
+    bpf.pin(steps.hold(bpf.link_create(fd, cgroup, program.attach)), pin)
+    return True
+
+
+def _attach_to_interfaces(
+    pins: Pins, programs: Programs, interfaces: Interfaces, wanted: list[Interface], steps: Steps
+) -> Iterator[str]:
+    for interface in interfaces.all():
+        program = interface.program if interface in wanted else None
+        found = interfaces.ours(interface.index, pins.root)
+        before = found[1].program_id if found else None
+        fd = None if program is None else programs[program]
+        after = None if fd is None else bpf.program_id(fd)
+        if before == after:
+            continue
+        old = None if before is None else steps.hold(bpf.program_by_id(before))
+        steps.on_failure(_set_filter, interfaces, interface, old, pins.root)
+        _set_filter(interfaces, interface, fd, pins.root)
+        yield f"tc ingress of {interface.name}: {'taken off' if program is None else program.does}"
+
+
+def _set_filter(interfaces: Interfaces, interface: Interface, program: int | None, root: Path) -> None:
+    if program is None:
+        interfaces.detach(interface, root)
+    else:
+        interfaces.attach(interface, program, bpf.program_id(program), root)
+
+
+def _commit(pins: Pins, programs: Programs, plane: DataPlane) -> None:
+    """Pin the new programs, for interfaces that come later, and last of all say that this load is whole."""
+    for program, fd in programs.items():
+        bpf.pin(fd, pins.program(program))
+    plane.table("build").put(ONLY, layout.Build(source.digest().encode(), __version__.encode(), time.time_ns()))

@@ -1,0 +1,212 @@
+"""The settings: names, units, defaults and what is accepted, in one table, which reads TOML and the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from ipvsca.errors import ConfigurationError
+from ipvsca.wire import toa
+
+Network = IPv4Network | IPv6Network
+
+DEFAULT_FILE = Path("/etc/ipvsca/ipvsca.toml")
+
+# Option kinds that TCP itself uses (IANA, TCP parameters): taking one for an address would misread ordinary segments.
+_TCP_KINDS = {*range(9), 19, 28, 29, 30, 34}
+_LONGEST_TIMEOUT_S = 7 * 24 * 3600
+_LONGEST_NAME = 15  # IFNAMSIZ - 1
+
+
+def _option_kinds(value: object) -> tuple[int, ...]:
+    kinds = value if isinstance(value, list) else [value]
+    if not kinds or not all(_is_integer(kind) and kind in range(256) and kind not in _TCP_KINDS for kind in kinds):
+        raise ValueError
+    return tuple(sorted(set(kinds)))
+
+
+def _prefixes(value: object) -> tuple[Network, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(prefix, str) for prefix in value):
+        raise ValueError
+    return tuple(dict.fromkeys(ip_network(prefix) for prefix in value))
+
+
+def _seconds(value: Any) -> int:
+    if not _is_integer(value) or not 1 <= value <= _LONGEST_TIMEOUT_S:
+        raise ValueError
+    return int(value)
+
+
+def _interfaces(value: object) -> str | tuple[str, ...]:
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, list) or not all(
+        isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in value
+    ):
+        raise ValueError
+    return tuple(dict.fromkeys(value))
+
+
+def _cgroup(value: object) -> str:
+    return "auto" if value == "auto" else str(_path(value))
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError
+    return Path(value)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What is known of a setting besides its name, type and default."""
+
+    read: Callable[[Any], Any]
+    """From a TOML value. Raises ValueError for one that is not accepted."""
+    accepts: str
+    help: str
+    live: bool = False
+    """Takes effect at once with `ipvsca set`; the others with the next `ipvsca load`."""
+
+
+def _setting(default: Any, read: Callable[[Any], Any], accepts: str, help_: str, live: bool = False) -> Any:
+    return field(default=read(default), metadata={"meaning": Meaning(read, accepts, help_, live)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting with its default."""
+
+    tcpopt_addr: tuple[int, ...] = _setting(
+        sorted(toa.DEFAULT_KINDS),
+        _option_kinds,
+        "a TCP option kind or a list of them, 9 to 255 without 19, 28, 29, 30, 34, e.g. [200, 254]",
+        "kinds of the TCP option that names the client",
+        live=True,
+    )
+    trusted: tuple[Network, ...] = _setting(
+        [
+            "127.0.0.0/8",
+            "::1/128",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "fc00::/7",
+            "fe80::/10",
+        ],
+        _prefixes,
+        'a list of one or more prefixes without host bits, e.g. ["10.8.0.0/24", "fd00::/8"]',
+        "where directors' packets come from: only they are believed",
+        live=True,
+    )
+    tcp_timeout: int = _setting(
+        90,
+        _seconds,
+        f"whole seconds, 1 to {_LONGEST_TIMEOUT_S}",
+        "how long a client learnt ahead of its TCP connection is kept, in seconds",
+        live=True,
+    )
+    interfaces: str | tuple[str, ...] = _setting(
+        "auto",
+        _interfaces,
+        '"auto" (every interface where packets first arrive) or a list of names, e.g. ["eth0"]; [] for none',
+        "interfaces on which SYNs are read",
+    )
+    cgroup: str = _setting(
+        "auto",
+        _cgroup,
+        '"auto" (the root of cgroup v2: all services) or the absolute path of a cgroup',
+        "the services whose connections are restored",
+    )
+    pin_path: Path = _setting(
+        "/sys/fs/bpf/ipvsca",
+        _path,
+        "an absolute path in a BPF file system",
+        "where programs and maps are pinned",
+    )
+
+
+MEANINGS: Mapping[str, Meaning] = {field_.name: field_.metadata["meaning"] for field_ in fields(Settings)}
+DEFAULTS = Settings()
+
+
+def read_file(path: Path | None) -> Settings:
+    """Settings from a TOML file; from DEFAULT_FILE, if there is one, for None. Raises ConfigurationError."""
+    if path is None and not DEFAULT_FILE.exists():
+        return DEFAULTS
+    path = path or DEFAULT_FILE
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is not a text in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: is not valid TOML: {error}") from None
+    return _changed(DEFAULTS, table, str(path))
+
+
+def changed(settings: Settings, assignments: Iterable[str]) -> tuple[Settings, set[str]]:
+    """Settings after `KEY=VALUE` words of the command line, and which keys they name.
+
+    A value is written as in TOML, but that quotes may be left out and several are separated by commas. Raises
+    ConfigurationError.
+    """
+    table = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigurationError(f"command line: {assignment!r} is not KEY=VALUE, e.g. tcp_timeout=60")
+        table[key.strip()] = _from_text(text.strip())
+    return _changed(settings, table, "command line"), set(table)
+
+
+def as_text(value: object) -> str:
+    """A setting's value as `ipvsca set` accepts it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def as_json(value: object) -> object:
+    """A setting's value in JSON's types."""
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return value if isinstance(value, int | str) else str(value)
+
+
+def require_known(key: str, origin: str) -> None:
+    """Raises ConfigurationError for a name that is no setting."""
+    if key not in MEANINGS:
+        raise ConfigurationError(f"{origin}: there is no setting {key!r}; there are: {', '.join(MEANINGS)}")
+
+
+def _changed(settings: Settings, table: Mapping[str, object], origin: str) -> Settings:
+    values = {}
+    for key, value in table.items():
+        require_known(key, origin)
+        try:
+            values[key] = MEANINGS[key].read(value)
+        except ValueError as error:
+            reason = f" ({error})" if str(error) else ""
+            raise ConfigurationError(
+                f"{origin}: {key} = {value!r} is not accepted{reason}; it takes {MEANINGS[key].accepts}"
+            ) from None
+    return replace(settings, **values)
+
+
+def _from_text(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    if "," in text:
+        return [_from_text(item.strip()) for item in text.split(",")]
+    return text
