@@ -55,11 +55,6 @@ def build(header: Header, payload: bytes | bytearray) -> bytes:
     return V6.pack(word, len(payload), protocol, hop_limit, header.source, header.destination) + payload
 
 
-def pseudo_header(header: Header, length: int) -> bytes:
-    """What TCP and UDP checksums cover beside `length` bytes of their own; summed, the same for both families."""
-    return header.source + header.destination + struct.pack("!II", length, header.protocol)
-
-
 def _parse_v4(packet: bytes) -> tuple[Header, bytearray]:
     first, tos, total, ident, fragment, ttl, protocol, _, source, destination = V4.unpack_from(packet)
     length = (first & 15) * 4
