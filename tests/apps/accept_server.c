@@ -77,14 +77,19 @@ static _Noreturn void serve(int listener, accept_call *call)
 
 /* Processes. */
 
+/* The child ends with its parent, even with one that ended before it could say so. */
 static pid_t fork_child(void)
 {
+	pid_t parent = getpid();
 	pid_t child = fork();
 
 	if (child < 0)
 		err(1, "fork");
-	if (child == 0)
+	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != parent)
+			_exit(1);
+	}
 	return child;
 }
 

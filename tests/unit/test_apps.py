@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from ipvsca.address import Endpoint
 from tests.apps import APPS, App, NotReady, Running, Seen, Stack, accesses, answer, answer_http, app, running, v4_mapped
 from tests.apps.catalogue import Need, build
+from tests.apps.listener import Listener
 
 LISTEN_AT = {Stack.IPV4: "127.0.0.1", Stack.IPV6: "::1", Stack.DUAL: "::"}
 CONNECT_TO = {Stack.IPV4: ["127.0.0.1"], Stack.IPV6: ["::1"], Stack.DUAL: ["127.0.0.1", "::1", "127.0.0.2"]}
@@ -63,6 +66,12 @@ def received(client: socket.socket) -> str:
         return stream.read().decode()
 
 
+def words(line_app: App, peer: str) -> str:
+    """The answer of a line server that was shown `peer`."""
+    accept, getpeername = (peer if asks else "-" for asks in (line_app.accept, line_app.getpeername))
+    return f"accept={accept} getpeername={getpeername}\n"
+
+
 def processes(run: Running) -> list[int]:
     """The processes of its process group, the first one first."""
     groups = {int(path.name): group(path) for path in Path("/proc").iterdir() if path.name.isdecimal()}
@@ -70,19 +79,25 @@ def processes(run: Running) -> list[int]:
 
 
 def group(proc: Path) -> int | None:
+    """The process group; None for a process that has ended, reaped or not."""
     with contextlib.suppress(OSError):
-        return int((proc / "stat").read_text().rpartition(")")[2].split()[2])
+        state, _parent, pgid = (proc / "stat").read_text().rpartition(")")[2].split()[:3]
+        return None if state in "ZX" else int(pgid)
     return None
 
 
-def all_gone(run: Running) -> bool:
-    """Whether no process is left; an orphan stays for the moment until it is reaped."""
-    deadline = time.monotonic() + 2
-    while processes(run):
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true, for what a process does on its own time."""
+    deadline = time.monotonic() + 5
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.002)
     return True
+
+
+def all_gone(run: Running) -> bool:
+    return eventually(lambda: processes(run) == [])
 
 
 def open_files(pid: int) -> list[str]:
@@ -121,12 +136,12 @@ def test_reports_each_of_several_clients(each_app: App, stack: Stack, port: int,
 @pytest.mark.parametrize("line_app", [each for each in APPS if each.ask is answer], ids=str)
 def test_answers_in_the_words_of_the_protocol(line_app: App, port: int, shared: Path) -> None:
     with running(available(line_app), "::", port, shared=shared), connected(["127.0.0.1", "::1"], port) as (v4, v6):
-        for client, address in ((v4, "::ffff:127.0.0.1"), (v6, "::1")):
-            client.sendall(b"hel")
-            client.sendall(b"lo\n")
-            peer = f"{address} {client.getsockname()[1]}"
-            accept, getpeername = (peer if line_app.accept else "-"), (peer if line_app.getpeername else "-")
-            assert received(client) == f"accept={accept} getpeername={getpeername}\n"
+        v4.sendall(b"hel")
+        v6.sendall(b"hello\n")
+        assert received(v6) == words(line_app, f"::1 {v6.getsockname()[1]}")
+        assert select.select([v4], [], [], 0)[0] == []  # half a line is not answered
+        v4.sendall(b"lo\n")
+        assert received(v4) == words(line_app, f"::ffff:127.0.0.1 {v4.getsockname()[1]}")
 
 
 def test_v6only_refuses_ipv4(each_app: App, port: int, shared: Path) -> None:
@@ -139,9 +154,12 @@ def test_v6only_refuses_ipv4(each_app: App, port: int, shared: Path) -> None:
 
 def test_survives_clients_that_leave(each_app: App, port: int, shared: Path) -> None:
     with running(each_app, "127.0.0.1", port, shared=shared) as run:
-        with connected(["127.0.0.1"] * 4, port) as clients:
-            clients[0].sendall(b"no line")
-            for client in clients[1:]:
+        with connected(["127.0.0.1"] * 20, port) as (no_line, *clients):
+            no_line.sendall(b"no line")
+            for client in clients:
+                if each_app.ask is answer:
+                    client.sendall(b"hello\n")
+                    client.shutdown(socket.SHUT_WR)  # then a late answer earns the server a SIGPIPE
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close resets
         with connected(["127.0.0.1"], port) as (client,):
             assert each_app.ask(client) == each_app.sees(shown(client, Stack.IPV4))
@@ -154,13 +172,31 @@ def test_survives_clients_that_leave(each_app: App, port: int, shared: Path) -> 
 def test_ends_with_all_its_processes(each_app: App, port: int, shared: Path) -> None:
     with (
         running(each_app, "127.0.0.1", port, shared=shared) as run,
-        connected(["127.0.0.1"], port),  # an open connection does not hold it up
+        connected(["127.0.0.1"] * 2, port) as (client, _),  # an open connection does not hold it up
     ):
         before = processes(run)
+        each_app.ask(client)
     assert run.process.pid in before
     assert all_gone(run)
-    with running(each_app, "127.0.0.1", port, shared=shared):
+    with running(each_app, "127.0.0.1", port, shared=shared):  # although the port has a connection in TIME_WAIT
         pass
+
+
+def test_its_processes_follow_the_first(each_app: App, port: int, shared: Path) -> None:
+    """So that even a test that was interrupted leaves nothing."""
+    with running(each_app, "127.0.0.1", port, shared=shared) as run, connected(["127.0.0.1"], port):
+        run.process.terminate()
+        assert all_gone(run)
+
+
+def test_a_stubborn_application_is_killed(port: int, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.apps.runner.END_S", 0.1)
+    script = ["import os, signal, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "os.fork()"]
+    script += ["os.write(1, b'ready\\n')", "time.sleep(60)"]
+    stubborn = App("stubborn", lambda shared, own: [sys.executable, "-c", "\n".join(script)], needs=())
+    with running(stubborn, "127.0.0.1", port, shared=shared) as run:
+        pass
+    assert all_gone(run)
 
 
 def test_a_taken_port_is_reported(each_app: App, port: int, shared: Path) -> None:
@@ -200,6 +236,48 @@ def test_launch_without_a_session_of_its_own_is_refused(port: int, shared: Path)
         pytest.fail("it runs")
 
 
+# The port, watched from outside
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_listener_is_seen_until_it_is_closed(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with Listener(host, port) as listener:
+        with socket.create_server((host, port), family=family):
+            assert not listener.is_open()  # not watched yet
+            listener.watch(os.getpid())
+            assert listener.is_open()
+            assert listener.is_open()
+        assert not listener.is_open()
+
+
+def test_another_address_or_a_connection_is_no_listener(port: int) -> None:
+    with socket.create_server(("127.0.0.2", port)) as server, socket.create_connection(("127.0.0.2", port)) as client:
+        for address, local_port in (("127.0.0.1", port), client.getsockname()):
+            with Listener(address, local_port) as listener:
+                listener.watch(os.getpid())
+                assert not listener.is_open()
+        assert server.getsockname() == client.getpeername()
+
+
+def test_leaving_waits_until_the_port_is_closed(port: int) -> None:
+    sock = socket.create_server(("127.0.0.1", port))
+    with Listener("127.0.0.1", port) as listener:
+        listener.watch(os.getpid())
+        threading.Timer(0.1, sock.close).start()
+    assert sock.fileno() == -1
+
+
+def test_leaving_does_not_wait_for_ever(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.apps.listener.CLOSE_S", 0.05)
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(TimeoutError, match=f"port {port} is still"),
+        Listener("127.0.0.1", port) as listener,
+    ):
+        listener.watch(os.getpid())
+
+
 # Each way to accept is really taken
 
 
@@ -227,9 +305,8 @@ def test_fork_connection_inherits_the_connection(port: int, shared: Path) -> Non
     ):
         answer(second)
         parent, child = (pid for pid in processes(run) if sockets(pid))
-        listener, connection = sockets(parent), sockets(child)
-        assert len(listener) == len(connection) == 1
-        assert listener != connection
+        assert eventually(lambda: len(sockets(parent)) == len(sockets(child)) == 1)
+        assert sockets(parent) != sockets(child)  # the listener, the connection
         answer(first)
 
 
@@ -263,7 +340,8 @@ def test_nginx_listens_on_every_stack_at_once_and_logs(port: int, shared: Path) 
     with (
         running(nginx, "127.0.0.2", other_port, shared=shared) as beside,
         running(nginx, "127.0.0.1", port, shared=shared, extra=listen) as run,
-        connected(["127.0.0.1", "::1"], port) as (v4, v6),
+        socket.create_connection(("127.0.0.1", port), TIMEOUT_S, ("127.0.0.3", 0)) as v4,
+        connected(["::1"], port) as (v6,),
         connected(["127.0.0.1"], dual_port) as (mapped,),
     ):
         expected = [
@@ -276,7 +354,12 @@ def test_nginx_listens_on_every_stack_at_once_and_logs(port: int, shared: Path) 
         assert [(each.client, each.server) for each in logged] == expected
         assert {each.request for each in logged} == {"GET / HTTP/1.0"}
         assert (beside.directory / "access.log").read_text() == ""
-        assert len(processes(run)) == 1 + 1 + 2  # what started it, the master, the workers
+
+
+def test_nginx_is_ready_when_all_its_workers_are(port: int, shared: Path) -> None:
+    extra = ("--workers", "8")
+    with running(available(app("nginx")), "127.0.0.1", port, shared=shared, extra=extra) as run:
+        assert len(processes(run)) == 1 + 1 + 8  # what started it, the master, the workers
 
 
 # The table and the readers
