@@ -1,0 +1,70 @@
+"""ipvsca as an operator runs it, by its command line, on the lab's real server: own configuration, cgroup and pin folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.lab.namespace import Namespace
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Ipvsca:
+    """One instance: `pin_path`, `cgroup` and what else its configuration says."""
+
+    def __init__(self, namespace: Namespace, pin_path: Path, cgroup: Path, folder: Path) -> None:
+        self.namespace = namespace
+        self.pin_path = pin_path
+        self.config = folder / f"{pin_path.name}.toml"
+        self._settings: dict[str, object] = {"pin_path": str(pin_path), "cgroup": str(cgroup)}
+        self.configure()
+
+    def configure(self, **settings: object) -> None:
+        """Write the configuration file: these settings beside pin_path and cgroup, defaults for the others."""
+        lines = (f"{key} = {json.dumps(value)}\n" for key, value in (self._settings | settings).items())
+        self.config.write_text("".join(lines))
+
+    def run(self, verb: str, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end; fails where its exit status is not `status`."""
+        done = self.namespace.run(self.command(verb, *arguments), check=False, cwd=REPOSITORY)
+        assert done.returncode == status, f"ipvsca {verb}: status {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "ipvsca", verb, "--config", str(self.config), *arguments]
+
+    def json(self, verb: str, status: int = 0) -> Any:
+        return json.loads(self.run(verb, "--json", status=status).stdout)
+
+    def counts(self) -> dict[str, int]:
+        """Every counter's total."""
+        return {name: counter["total"] for name, counter in self.json("stats").items()}
+
+    @contextmanager
+    def loaded(self, **settings: object) -> Iterator[Ipvsca]:
+        """Loaded with these settings inside the block, unloaded behind it whatever happens."""
+        self.configure(**settings)
+        self.run("load")
+        try:
+            yield self
+        finally:
+            self.run("unload")
+
+    @contextmanager
+    def counted(self, **expected: int) -> Iterator[None]:
+        """Inside the block the named counters must grow by exactly so much; no refusal is counted unless it is named."""
+        before = self.counts()
+        yield
+        grown = _difference(before, self.counts())
+        relevant = {name: by for name, by in grown.items() if name in expected or name.startswith("refused_")}
+        assert relevant == {name: by for name, by in expected.items() if by}, f"all that grew: {grown}"
+
+
+def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
