@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -322,42 +322,70 @@ def test_the_server_side_mtu_can_be_changed(lab: Lab, director: Director) -> Non
 
 
 def test_a_process_starts_inside_the_cgroup(lab: Lab) -> None:
-    lines = lab.server.run(["cat", "/proc/self/cgroup"], cgroup=lab.cgroup).stdout.splitlines()
-    assert f"0::/{lab.cgroup.name}" in lines
+    told, not_told = (lab.server.run(["cat", "/proc/self/cgroup"], cgroup=group).stdout for group in (lab.cgroup, None))
+    assert f"/{lab.cgroup.parent.name}/{lab.cgroup.name}\n" in told
+    assert f"/{lab.cgroup.parent.name}\n" in not_told
 
 
-def test_namespaces_and_children_are_gone_after_the_lab() -> None:
-    with Lab() as lab:
-        sleeper = lab.server.popen(["sleep", "1000"], cgroup=lab.cgroup)
-        holders = [namespace.pid for namespace in (lab.client, lab.director, lab.server)]
-        left = [lab.cgroup, lab.bpffs]
-    assert sleeper.returncode == -signal.SIGKILL
-    assert not any(Path("/proc", str(pid)).exists() for pid in holders)
-    assert not any(path.exists() for path in left)
+# A daemon has left its parent and its session.
+START_A_DAEMON = ["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 &"]
 
-
-VICTIM = """
+VICTIM = f"""
 import signal
 from tests.lab.topology import Lab
 
 with Lab() as lab:
     lab.start_director()
     lab.server.popen(["sleep", "1000"], cgroup=lab.cgroup)
-    print(lab.cgroup, open("/proc/thread-self/children").read(), flush=True)
+    lab.client.run({START_A_DAEMON})
+    print(lab.cgroup.parent, flush=True)
     signal.pause()
 """
 
 
-def test_a_killed_test_session_leaves_no_process_behind() -> None:
-    victim = subprocess.Popen([sys.executable, "-c", VICTIM], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    assert victim.stdout is not None
-    with victim, victim.stdout:
-        group, *pids = victim.stdout.readline().split()
-        descriptors = [os.pidfd_open(int(pid)) for pid in pids]
-        victim.kill()
-        for descriptor in descriptors:
-            assert select.select([descriptor], [], [], TIMEOUT)[0], "a process outlives its lab"
-            os.close(descriptor)
-    assert len(pids) == 5
-    with Lab():
-        assert not Path(group).exists(), "the next lab sweeps what was left"
+def watched(pids: Iterable[str]) -> list[int]:
+    """A descriptor of each process."""
+    return [os.pidfd_open(int(pid)) for pid in pids]
+
+
+def all_end(descriptors: list[int]) -> bool:
+    """Whether these processes end, now or soon."""
+    ends = [bool(select.select([descriptor], [], [], TIMEOUT)[0]) for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return all(ends)
+
+
+def processes_in(cgroup: Path) -> list[str]:
+    return [pid for procs in cgroup.glob("**/cgroup.procs") for pid in procs.read_text().split()]
+
+
+def test_a_lab_leaves_nothing_behind() -> None:
+    with Lab() as lab:
+        lab.start_director()
+        lab.server.popen(["sleep", "1000"], cgroup=lab.cgroup)
+        lab.client.run(START_A_DAEMON)
+        pids = processes_in(lab.cgroup.parent)
+        processes = watched(pids)
+        paths = [lab.cgroup.parent, lab.bpffs, lab.client.path, lab.director.path, lab.server.path]
+        assert len(pids) == 3
+        assert all(path.exists() for path in paths)
+    assert all_end(processes)
+    assert not any(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_lab_whose_process_is_killed_leaves_nothing_behind(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", VICTIM]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as victim:
+        assert victim.stdout is not None
+        cgroup = Path(victim.stdout.readline().strip())
+        helpers = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
+        inside = processes_in(cgroup)
+        assert len(inside) == 3
+        processes = watched({*helpers, *inside})
+        victim.send_signal(number)
+    assert all_end(processes)
+    assert not cgroup.exists()

@@ -27,9 +27,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """A network namespace of its own; a context manager that also ends the processes started in it."""
+    """A network namespace of its own; a context manager that also ends the processes started in it.
 
-    def __init__(self) -> None:
+    `cgroup` is where its processes go that are not told otherwise.
+    """
+
+    def __init__(self, cgroup: Path) -> None:
+        self._cgroup = cgroup
         # A session of its own, so that a Ctrl-C in our terminal does not take the namespace away before we clean up.
         self._holder = subprocess.Popen(
             ["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -54,10 +58,9 @@ class Namespace:
         return Path(f"/proc/{self.pid}/ns/net")
 
     def popen(self, argv: Sequence[str | Path], *, cgroup: Path | None = None, **options: Any) -> subprocess.Popen[Any]:
-        """Start a process in the namespace, and in `cgroup` from its first instruction on.
+        """Start a process in the namespace, and in a cgroup from its first instruction on.
 
-        It is killed when the namespace is closed, and when the *thread* that started it ends (PR_SET_PDEATHSIG): so
-        start it from a thread that lives long enough. `options` are those of subprocess.Popen.
+        It is killed when the namespace is closed, and when we are. `options` are those of subprocess.Popen.
         """
         process = subprocess.Popen(self._command(argv, cgroup), **options)
         self._started.append(process)
@@ -120,9 +123,8 @@ class Namespace:
 
     def _command(self, argv: Sequence[str | Path], cgroup: Path | None) -> list[str]:
         """`argv` behind programs that each set one thing and become the next."""
-        join = ["sh", "-c", JOIN_CGROUP, str(cgroup)] if cgroup else []
-        enter = ["nsenter", f"--net={self.path}", "--"]
-        return ["setpriv", "--pdeathsig", "KILL", "--", *join, *enter, *map(str, argv)]
+        join = ["sh", "-c", JOIN_CGROUP, str(cgroup or self._cgroup)]
+        return [*join, "nsenter", f"--net={self.path}", "--", *map(str, argv)]
 
 
 def _set_namespace(descriptor: int) -> None:

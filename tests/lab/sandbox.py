@@ -1,7 +1,9 @@
 """What a lab owns beside network namespaces: a cgroup v2 directory and a bpffs of its own.
 
-Mounts are private to our process and its children: when the last of them ends, by kill -9 too, the kernel drops the
-bpffs and all that is pinned in it. What may stay behind are two empty directories; the next lab sweeps them.
+Every process of a lab is in its cgroup. A guard, this file run as a program, reads a pipe from us; when we end, by
+kill -9 too, it kills what is in the cgroup, daemons that left their session included, and removes it. Mounts are
+private to our process and its children: with the last of them the bpffs goes, and all that is pinned in it. What may
+stay behind are empty directories; the next lab sweeps them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +24,7 @@ from pathlib import Path
 PREFIX = "ipvsca-lab-"
 CLONE_NEWNS = 0x00020000
 MS_REC_PRIVATE = 0x4000 | 0x40000
-END_TIMEOUT_MS = 5000
+END_TIMEOUT = 5.0  # seconds
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count()
@@ -64,12 +67,14 @@ def cgroup() -> Iterator[Path]:
     sweep(root)
     path = root / _own_name()
     path.mkdir()
+    # Isolated, so that neither our directory nor our environment matters; a session of its own outlives a Ctrl-C.
+    guard = subprocess.Popen([sys.executable, "-I", __file__, path], stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield path
     finally:
-        _empty(path)
-        for directory in [*sorted(path.glob("**/"), reverse=True)]:
-            directory.rmdir()
+        guard.communicate(timeout=2 * END_TIMEOUT)
+        if guard.returncode:
+            raise RuntimeError(f"{path} could not be removed")
 
 
 def cgroup2_mount() -> Path:
@@ -94,8 +99,16 @@ def _own_name() -> str:
     return f"{PREFIX}{os.getpid()}-{next(_serial)}"
 
 
-def _empty(group: Path) -> None:
-    """Kill everything in a cgroup and below, and wait until it is gone."""
+def _guard(group: Path) -> None:
+    """Wait until our parent is gone or has closed stdin, then remove the cgroup."""
+    sys.stdin.read()
+    _kill_all(group)
+    for directory in sorted(group.glob("**/"), reverse=True):
+        directory.rmdir()
+
+
+def _kill_all(group: Path) -> None:
+    """Kill everything in a cgroup and below, and wait until it is gone. Raises TimeoutError."""
     with (group / "cgroup.events").open() as events:
         changed = select.poll()
         changed.register(events, select.POLLPRI)
@@ -104,7 +117,7 @@ def _empty(group: Path) -> None:
                 for pid in map(int, procs.read_text().split()):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-            if not changed.poll(END_TIMEOUT_MS):
+            if not changed.poll(END_TIMEOUT * 1000):
                 raise TimeoutError(f"processes in {group} do not end")
             events.seek(0)
 
@@ -112,3 +125,7 @@ def _empty(group: Path) -> None:
 def _check(result: int, what: str) -> None:
     if result:
         raise OSError(ctypes.get_errno(), what)
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]))

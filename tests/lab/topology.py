@@ -48,7 +48,7 @@ class Lab:
     director: Namespace
     server: Namespace
     cgroup: Path
-    """A cgroup v2 directory; `server.popen(argv, cgroup=lab.cgroup)` starts an application in it."""
+    """For applications alone: `server.popen(argv, cgroup=lab.cgroup)` starts one in it."""
     bpffs: Path
     """A mounted bpffs, seen by this process and its children only."""
 
@@ -76,8 +76,10 @@ class Lab:
 
     def _build(self, stack: ExitStack) -> None:
         self.bpffs = stack.enter_context(sandbox.bpffs())
-        self.cgroup = stack.enter_context(sandbox.cgroup())
-        self.client, self.director, self.server = (stack.enter_context(Namespace()) for _ in range(3))
+        everything = stack.enter_context(sandbox.cgroup())
+        self.cgroup = everything / "applications"
+        self.cgroup.mkdir()
+        self.client, self.director, self.server = (stack.enter_context(Namespace(everything)) for _ in range(3))
         _set_sysctls(self.client, SYSCTLS)
         _set_sysctls(self.director, SYSCTLS | FORWARDING)
         _set_sysctls(self.server, SYSCTLS)

@@ -1,0 +1,91 @@
+"""A shell, or one command, in the lab: `python -m tests.lab --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from ipvsca.address import Endpoint
+from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
+from tests.lab import addresses as a
+from tests.lab.messages import Position, Service, Toa, Where
+from tests.lab.namespace import Namespace
+from tests.lab.topology import Lab
+
+PORT = 80
+NAT64_PORT = 64
+
+EPILOG = f"""\
+services:
+  {a.VIP_V4}:{PORT}          to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT}
+  [{a.VIP_V6}]:{PORT}    to [{a.RIPS_V6[0]}]:{PORT} and [{a.RIPS_V6[1]}]:{PORT}
+  [{a.VIP_V6}]:{NAT64_PORT}    to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT} (NAT64)
+
+variables of the shell:
+  $CLIENT $DIRECTOR $SERVER    put before a command, run it in that namespace
+  $LAB_CGROUP $LAB_BPFFS       a cgroup v2 directory, in which the server's shell is, and a bpffs
+
+examples:
+  python -m tests.lab                                a shell on the real servers; then, in it:
+      python3 -m http.server --bind :: 80 &
+      $CLIENT curl http://{a.VIP_V4}/
+      $CLIENT curl http://[{a.VIP_V6}]:{NAT64_PORT}/
+  python -m tests.lab client --where syn --kind 200  a client's shell, with the option of the first LVS
+  python -m tests.lab server -- tcpdump -ni eth0     one command instead of a shell
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the lab, run the shell or command, and return its exit status."""
+    parsed = parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with Lab() as lab:
+        lab.start_director(services(Toa(parsed.where, parsed.kind, parsed.position)))
+        where: Namespace = getattr(lab, parsed.namespace)
+        command = parsed.command or [os.environ.get("SHELL", "/bin/sh")]
+        cgroup = lab.cgroup if where is lab.server else None
+        process = where.popen(command, cgroup=cgroup, env=os.environ | variables(lab))
+        # A Ctrl-C is for the command. Set only now, because a child inherits what is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return process.wait()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m tests.lab",
+        description="Clients, a FULLNAT director and real servers on this machine, for as long as a shell lasts.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("namespace", nargs="?", choices=("client", "director", "server"), default="server")
+    made.add_argument("command", nargs="*", help="behind --, run instead of a shell")
+    made.add_argument("--where", type=Where, choices=list(Where), default=Where.ACK, help="segments with the option")
+    made.add_argument("--kind", type=int, choices=(KIND_LVS, KIND_DPVS), default=KIND_DPVS, help="the option's kind")
+    made.add_argument("--position", type=Position, choices=list(Position), default=Position.FIRST)
+    return made
+
+
+def services(toa: Toa) -> list[Service]:
+    """IPv4, IPv6 and NAT64 on ports of their own."""
+    to_v4, to_v6 = (tuple(Endpoint(rip, PORT) for rip in rips) for rips in (a.RIPS_V4, a.RIPS_V6))
+    return [
+        Service(Endpoint(a.VIP_V4, PORT), to_v4, toa),
+        Service(Endpoint(a.VIP_V6, PORT), to_v6, toa),
+        Service(Endpoint(a.VIP_V6, NAT64_PORT), to_v4, toa),
+    ]
+
+
+def variables(lab: Lab) -> dict[str, str]:
+    """How the shell finds the rest of the lab."""
+    namespaces = {"CLIENT": lab.client, "DIRECTOR": lab.director, "SERVER": lab.server}
+    enter = {name: f"nsenter --net={namespace.path}" for name, namespace in namespaces.items()}
+    return {**enter, "LAB_CGROUP": str(lab.cgroup), "LAB_BPFFS": str(lab.bpffs)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
