@@ -23,16 +23,17 @@ _LONGEST_NAME = 15  # IFNAMSIZ - 1
 
 
 def _option_kinds(value: object) -> tuple[int, ...]:
-    kinds = value if isinstance(value, list) else [value]
+    kinds = _as_list(value)
     if not kinds or not all(_is_integer(kind) and kind in range(256) and kind not in _TCP_KINDS for kind in kinds):
         raise ValueError
     return tuple(sorted(set(kinds)))
 
 
 def _prefixes(value: object) -> tuple[Network, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(prefix, str) for prefix in value):
+    prefixes = _as_list(value)
+    if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
         raise ValueError
-    return tuple(dict.fromkeys(ip_network(prefix) for prefix in value))
+    return tuple(dict.fromkeys(ip_network(prefix) for prefix in prefixes))
 
 
 def _seconds(value: Any) -> int:
@@ -44,11 +45,10 @@ def _seconds(value: Any) -> int:
 def _interfaces(value: object) -> str | tuple[str, ...]:
     if value == "auto":
         return "auto"
-    if not isinstance(value, list) or not all(
-        isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in value
-    ):
+    names = _as_list(value)
+    if not all(isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in names):
         raise ValueError
-    return tuple(dict.fromkeys(value))
+    return tuple(dict.fromkeys(names))
 
 
 def _cgroup(value: object) -> str:
@@ -59,6 +59,11 @@ def _path(value: object) -> Path:
     if not isinstance(value, str) or not value.startswith("/"):
         raise ValueError
     return Path(value)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Where several are accepted, one may stand without brackets."""
+    return value if isinstance(value, list) else [value]
 
 
 def _is_integer(value: Any) -> bool:
@@ -104,7 +109,7 @@ class Settings:
             "fe80::/10",
         ],
         _prefixes,
-        'a list of one or more prefixes without host bits, e.g. ["10.8.0.0/24", "fd00::/8"]',
+        'a prefix without host bits or a list of them, e.g. ["10.8.0.0/24", "fd00::/8"]',
         "where directors' packets come from: only they are believed",
         live=True,
     )
@@ -118,7 +123,7 @@ class Settings:
     interfaces: str | tuple[str, ...] = _setting(
         "auto",
         _interfaces,
-        '"auto" (every interface where packets first arrive) or a list of names, e.g. ["eth0"]; [] for none',
+        '"auto" (every interface where packets first arrive), a name or a list of names, e.g. ["eth0"]; [] for none',
         "interfaces on which SYNs are read",
     )
     cgroup: str = _setting(

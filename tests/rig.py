@@ -1,4 +1,4 @@
-"""ipvsca as an operator runs it, by its command line, on the lab's real server: own configuration, cgroup and pin folder."""
+"""ipvsca as an operator runs it, by its command line, on the lab's real server; cgroup and pin folder are its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ipvsca.dataplane import DataPlane
 from tests.lab.namespace import Namespace
 
 REPOSITORY = Path(__file__).parents[1]
@@ -43,8 +44,9 @@ class Ipvsca:
         return json.loads(self.run(verb, "--json", status=status).stdout)
 
     def counts(self) -> dict[str, int]:
-        """Every counter's total."""
-        return {name: counter["total"] for name, counter in self.json("stats").items()}
+        """Every counter's total, read from the pinned maps: a test asks too often for a process each time."""
+        with DataPlane(self.pin_path) as plane:
+            return {name: count.total for name, count in plane.counts().items()}
 
     @contextmanager
     def loaded(self, **settings: object) -> Iterator[Ipvsca]:
@@ -58,7 +60,7 @@ class Ipvsca:
 
     @contextmanager
     def counted(self, **expected: int) -> Iterator[None]:
-        """Inside the block the named counters must grow by exactly so much; no refusal is counted unless it is named."""
+        """Inside the block the named counters must grow by exactly so much, and no refusal that is not named."""
         before = self.counts()
         yield
         grown = _difference(before, self.counts())
