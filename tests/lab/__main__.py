@@ -40,33 +40,65 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the lab, run the shell or command, and return its exit status."""
-    parsed = parser().parse_args(arguments)
+    own, command = split(sys.argv[1:] if arguments is None else arguments)
+    parsed = parser().parse_args(own)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with Lab() as lab:
         lab.start_director(services(Toa(parsed.where, parsed.kind, parsed.position)))
         where: Namespace = getattr(lab, parsed.namespace)
-        command = parsed.command or [os.environ.get("SHELL", "/bin/sh")]
         cgroup = lab.cgroup if where is lab.server else None
-        process = where.popen(command, cgroup=cgroup, env=os.environ | variables(lab))
+        process = where.popen(
+            command or [os.environ.get("SHELL", "/bin/sh")], cgroup=cgroup, env=os.environ | variables(lab)
+        )
         # A Ctrl-C is for the command. Set only now, because a child inherits what is ignored.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return process.wait()
+
+
+def split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Our arguments and, behind the first `--`, the command: argparse takes none behind options."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         prog="python -m tests.lab",
+        usage="%(prog)s [options] [client | director | server] [-- command ...]",
         description="Clients, a FULLNAT director and real servers on this machine, for as long as a shell lasts.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("namespace", nargs="?", choices=("client", "director", "server"), default="server")
-    made.add_argument("command", nargs="*", help="behind --, run instead of a shell")
-    made.add_argument("--where", type=Where, choices=list(Where), default=Where.ACK, help="segments with the option")
-    made.add_argument("--kind", type=int, choices=(KIND_LVS, KIND_DPVS), default=KIND_DPVS, help="the option's kind")
-    made.add_argument("--position", type=Position, choices=list(Position), default=Position.FIRST)
+    made.add_argument(
+        "namespace",
+        nargs="?",
+        choices=("client", "director", "server"),
+        default="server",
+        help="where the shell or the command runs; default: %(default)s",
+    )
+    made.add_argument(
+        "--where",
+        type=Where,
+        choices=list(Where),
+        default=Where.ACK,
+        help="segments that carry the option; default: %(default)s",
+    )
+    made.add_argument(
+        "--kind",
+        type=int,
+        choices=(KIND_LVS, KIND_DPVS),
+        default=KIND_DPVS,
+        help="the option's kind; default: %(default)s",
+    )
+    made.add_argument(
+        "--position",
+        type=Position,
+        choices=list(Position),
+        default=Position.FIRST,
+        help="its place among other options; default: %(default)s",
+    )
     return made
 
 

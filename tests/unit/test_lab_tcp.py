@@ -100,7 +100,7 @@ def test_40_bytes_of_options_are_all_there_is(before: int, fits: bool) -> None:
         pytest.param("020400ff", "020400f7", id="one byte changes"),
         pytest.param("02040004", "02040000", id="never below 0"),
         pytest.param("04020101", "04020101", id="none announced"),
-        pytest.param("00 020405b4 000000", "00 020405b4 000000", id="behind the end of the list"),
+        pytest.param("0002 020405b4 0000", "0002 020405b4 0000", id="behind the end of the list"),
         pytest.param("0203ff01", "0203ff01", id="of a wrong length"),
         pytest.param("01010204", "01010204", id="cut by the header's end"),
         pytest.param("0500 020405b4 0101", "0500 020405b4 0101", id="behind an option of length 0"),
