@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -12,15 +13,17 @@ from ipvsca.wire.toa import END_OF_LIST, KIND_DPVS, KIND_LVS, NO_OPERATION, buil
 from tests.apps.catalogue import App, app
 from tests.e2e.traffic import (
     CLIENTS_AT_ONCE,
+    DUAL_V4,
     IPV4,
+    NAT64,
     NAT64_ON_IPV4,
-    WAYS,
     Traffic,
     Way,
     assert_restored,
     assert_untouched,
     every_app,
     every_way,
+    own_address,
 )
 from tests.lab import addresses as a
 from tests.lab.messages import Position, Toa, Where
@@ -217,8 +220,24 @@ def test_a_syn_alone_restores_nothing(traffic: Traffic, ipvsca: Ipvsca) -> None:
 
 
 def test_list_shows_who_is_behind_whom(traffic: Traffic, ipvsca: Ipvsca) -> None:
-    for way in WAYS:
-        with traffic.serving(app("c-defer"), way):
-            traffic.direct(way, Toa(Where.ACK))
-            with traffic.connect(Endpoint(way.vip, 80), way.sources[0]) as client:
-                client.send(b"he")
+    with traffic.serving(ACCEPT, DUAL_V4), ExitStack() as connections:
+        expected = []
+        for way, where in ((DUAL_V4, Where.ACK), (NAT64, Where.SYN)):
+            traffic.direct(way, Toa(where))
+            client = connections.enter_context(traffic.connect(Endpoint(way.vip, 80), way.sources[0]))
+            known = traffic.director.connection(own_address(client))
+            expected.append(
+                {
+                    "proto": "tcp",
+                    "client": str(known.client),
+                    "director": str(known.local),
+                    "server": str(known.real),
+                    "learnt_from": str(where),
+                    "state": "established",
+                }
+            )
+        listed = [row for row in ipvsca.json("list") if row.pop("age_seconds") < 60 and row["state"] == "established"]
+        assert sorted(listed, key=str) == sorted(expected, key=str)
+        filtered = json.loads(ipvsca.run("list", "--json", "--client", "2001:db8:c::/64").stdout)
+        assert [row["client"] for row in filtered if row["state"] == "established"] == [expected[1]["client"]]
+        assert expected[0]["client"] in ipvsca.run("list").stdout

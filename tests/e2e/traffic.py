@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Condition, Event
 
 import pytest
 
@@ -77,6 +78,30 @@ class Answer:
     seen: Seen
 
 
+class Tally:
+    """How many clients were seen as themselves, and which were not."""
+
+    def __init__(self) -> None:
+        self.enough = Event()
+        self.right = 0
+        self.wrong: list[tuple[Endpoint, Seen]] = []
+        self._more = Condition()
+
+    def add(self, client: Endpoint, expected: Seen, seen: Seen) -> None:
+        with self._more:
+            if seen == expected:
+                self.right += 1
+            else:
+                self.wrong.append((client, seen))
+            self._more.notify_all()
+
+    def wait_for(self, more: int) -> None:
+        """Until so many more clients were answered."""
+        with self._more:
+            target = self.right + len(self.wrong) + more
+            assert self._more.wait_for(lambda: self.right + len(self.wrong) >= target, TIMEOUT_S)
+
+
 @dataclass(frozen=True)
 class Traffic:
     """The lab's clients, director and real server, put to work."""
@@ -114,6 +139,26 @@ class Traffic:
         """The same, straight to the real server."""
         sources = a.CLIENTS_V4 if way.rip.version == 4 else a.CLIENTS_V6
         return self._ask(app, way, Endpoint(way.rip, SERVER_PORT), sources[:CLIENTS_AT_ONCE])
+
+    @contextmanager
+    def continuous(self, app: App, way: Way) -> Iterator[Tally]:
+        """One client after the other, in two threads, as long as the block lasts; afterwards nobody was seen wrong."""
+        tally = Tally()
+
+        def keep_asking(source: Address) -> None:
+            while not tally.enough.is_set():
+                with self.connect(Endpoint(way.vip, SERVICE_PORT), source) as client:
+                    tally.add(own_address(client), app.sees(way.shown(own_address(client))), app.ask(client))
+
+        with ThreadPoolExecutor(2) as pool:
+            workers = [pool.submit(keep_asking, source) for source in way.sources[:2]]
+            try:
+                yield tally
+            finally:
+                tally.enough.set()
+            for worker in workers:
+                worker.result()
+        assert tally.wrong == []
 
     def _ask(self, app: App, way: Way, to: Endpoint, sources: tuple[Address, ...]) -> list[Answer]:
         with ExitStack() as stack:
