@@ -1,0 +1,71 @@
+# `make` lists the targets. Run as root (sudo), a target installs with apt what it needs and what is missing.
+
+# Debian's own Python: bcc's binding belongs to it.
+PYTHON := /usr/bin/python3
+VENV := .venv/bin
+
+needs-demo := iproute2 nginx python3-bpfcc python3-pyroute2
+needs-venv := python3-bpfcc python3-pyroute2 python3-venv
+needs-test := $(needs-demo) $(needs-venv) gcc libc6-dev liburing-dev nodejs
+needs-lint := $(needs-venv) clang-format-14
+needs-all := $(sort $(needs-test) $(needs-lint))
+
+C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
+
+.PHONY: help venv demo test unit bpf e2e lint format wheel clean
+.NOTPARALLEL:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: packages-demo ## nginx behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up behind itself)
+	@$(PYTHON) -u -m tests.demo
+
+venv: $(VENV)/ipvsca ## make .venv, in which .venv/bin/ipvsca runs this checkout, with all tools for its development
+
+test: packages-test $(VENV)/ipvsca ## run all tests: unit, bpf and e2e (root)
+	$(VENV)/pytest tests/unit tests/bpf tests/e2e
+
+unit: packages-test $(VENV)/ipvsca ## run the tests of pure code
+	$(VENV)/pytest tests/unit
+
+bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet by packet (root)
+	$(VENV)/pytest tests/bpf
+
+e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
+	$(VENV)/pytest tests/e2e
+
+lint: packages-lint $(VENV)/ipvsca ## check style and types
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+	clang-format-14 --dry-run -Werror $(C_FILES)
+
+format: packages-lint $(VENV)/ipvsca ## format Python and C
+	$(VENV)/ruff check --fix --select I
+	$(VENV)/ruff format
+	clang-format-14 -i $(C_FILES)
+
+wheel: $(VENV)/ipvsca ## build the package into dist/
+	rm -rf build
+	$(VENV)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove everything that make made
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -r {} +
+
+$(VENV)/ipvsca: pyproject.toml | packages-venv
+	$(PYTHON) -m venv --system-site-packages .venv
+	$(VENV)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Recommended packages stay away: kernel headers are among them in some releases, and nobody needs them here.
+# nginx is to lie ready for the demo and the tests, not to serve on this machine's port 80.
+packages-%:
+	@missing=$$(printf '%s\n' $(needs-$*) | grep -vxF "$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' \
+		$(needs-$*) 2>/dev/null | sed -n 's/^installed //p')") || exit 0; \
+	echo "apt-get install --no-install-recommends" $$missing; \
+	if [ "$$(id -u)" != 0 ]; then echo "make: that needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null || exit 1; \
+	case " $$(echo $$missing) " in *" nginx "*) systemctl disable --now --quiet nginx 2>/dev/null;; esac; true
