@@ -1,0 +1,1 @@
+"""Tests of the BPF programs, run by BPF_PROG_TEST_RUN: nothing is attached anywhere."""

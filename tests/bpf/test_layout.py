@@ -1,0 +1,97 @@
+"""Keys, values and enumerations are the same in bpf/ and in ipvsca/, down to the offset of every field."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipvsca.kernel import compiler, source
+from ipvsca.kernel.layout import LearntFrom
+from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.wire.toa import Verdict
+
+# Where a field lies: its name (with those of the structures it is in), offset, number of elements, size of one.
+Field = tuple[str, int, int, int]
+
+
+@pytest.fixture(scope="module")
+def maps(pins: Path) -> Path:
+    folder = pins / "layout"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def module(maps: Path) -> Iterator[Any]:
+    """The data plane as bcc understands it, on maps of its own."""
+    with compiler.compiled(source.text(), maps) as module:
+        yield module
+
+
+def fields(kind: Any, name: str = "", at: int = 0) -> Iterator[Field]:
+    """Everything in a ctypes type that is no structure itself."""
+    if issubclass(kind, ctypes.Structure):
+        for inner, inner_kind, *_ in kind._fields_:
+            yield from fields(inner_kind, f"{name}.{inner}", at + getattr(kind, inner).offset)
+    elif issubclass(kind, ctypes.Array):
+        yield name, at, kind._length_, ctypes.sizeof(kind._type_)
+    else:
+        yield name, at, 1, ctypes.sizeof(kind)
+
+
+def as_bcc_has_it(description: bytes) -> type:
+    """The ctypes type that bcc itself makes of a C type."""
+    from bcc import BPF
+
+    return BPF._decode_table_type(json.loads(description))
+
+
+@pytest.mark.usefixtures("module")
+def test_every_map_is_known(maps: Path) -> None:
+    assert {path.name for path in maps.iterdir()} == set(KEYS_AND_VALUES)
+
+
+@pytest.mark.parametrize("name", KEYS_AND_VALUES)
+def test_keys_and_values(module: Any, name: str) -> None:
+    from bcc import lib
+
+    for ask, ours in zip((lib.bpf_table_key_desc, lib.bpf_table_leaf_desc), KEYS_AND_VALUES[name], strict=True):
+        theirs = as_bcc_has_it(ask(module.module, name.encode()))
+        assert list(fields(ours)) == list(fields(theirs))
+        assert ctypes.sizeof(ours) == ctypes.sizeof(theirs)
+
+
+@pytest.mark.parametrize("name", KEYS_AND_VALUES)
+def test_no_padding_is_left_to_the_compiler(name: str) -> None:
+    """Keys are compared byte by byte, and what no field covers is never written."""
+    for kind in KEYS_AND_VALUES[name]:
+        covered = sum(number * size for _, _, number, size in fields(kind))
+        assert covered == ctypes.sizeof(kind)
+
+
+@pytest.mark.parametrize(
+    ("header", "enumeration", "prefix", "ours"),
+    [("types.h", "learnt_from", "LEARNT_FROM_", LearntFrom), ("toa.h", "toa_verdict", "TOA_", Verdict)],
+)
+def test_enumerations(header: str, enumeration: str, prefix: str, ours: type[IntEnum]) -> None:
+    members = members_of(enumeration, (source.folder() / header).read_text())
+    assert members == {prefix + member.name: member.value for member in ours}
+
+
+def members_of(enumeration: str, text: str) -> dict[str, int]:
+    """The members of a C enumeration; each without a value is one more than the one before it."""
+    body = re.search(rf"enum {enumeration} {{(.*?)}};", text, re.DOTALL)
+    assert body
+    members: dict[str, int] = {}
+    following = 0
+    for name, value in re.findall(r"^\s*(\w+)(?: = (\d+))?,", body[1], re.MULTILINE):
+        members[name] = int(value) if value else following
+        following = members[name] + 1
+    return members
