@@ -75,11 +75,12 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 	if (!socket)
 		return;
 	handshake_of(ops, &handshake);
-	if (learn_from_ack(ops, &handshake.lip, &client)) {
+	/* The SYN first: its entry has to go with this connection in any case, and it was judged when it came. */
+	if (learn_from_syn(&handshake, &client)) {
+		event = COUNTER_tcp_restored_syn;
+	} else if (learn_from_ack(ops, &handshake.lip, &client)) {
 		event = COUNTER_tcp_restored_ack;
 		client.learnt_from = LEARNT_FROM_ACK;
-	} else if (learn_from_syn(&handshake, &client)) {
-		event = COUNTER_tcp_restored_syn;
 	} else {
 		count(COUNTER_tcp_no_client);
 		return;

@@ -98,7 +98,7 @@ def load(settings: Settings) -> Loaded:
                 *_attach_to_interfaces(pins, programs, interfaces, wanted, steps),
             ]
             if compile_:
-                _commit(pins, programs, plane)
+                _commit(pins, programs, plane, steps)
     return Loaded(compile_, tuple(changes))
 
 
@@ -244,8 +244,13 @@ def _set_filter(interfaces: Interfaces, interface: Interface, program: int | Non
         interfaces.attach(interface, program, bpf.program_id(program), root)
 
 
-def _commit(pins: Pins, programs: Programs, plane: DataPlane) -> None:
+def _commit(pins: Pins, programs: Programs, plane: DataPlane, steps: Steps) -> None:
     """Pin the new programs, for interfaces that come later, and last of all say that this load is whole."""
     for program, fd in programs.items():
-        bpf.pin(fd, pins.program(program))
+        pin = pins.program(program)
+        if pin.exists():
+            steps.on_failure(bpf.pin, steps.hold(bpf.get(pin)), pin)
+        else:
+            steps.on_failure(_remove_pin, pin)
+        bpf.pin(fd, pin)
     plane.table("build").put(ONLY, layout.Build(source.digest().encode(), __version__.encode(), time.time_ns()))

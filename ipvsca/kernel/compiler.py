@@ -29,7 +29,7 @@ def compiled(text: str, maps: Path) -> Iterator[Any]:
 
     with _said_by_bcc() as said:
         try:
-            module = BPF(text=text, cflags=[f'-DPIN_MAPS="{maps}"', "-Wall", "-Wno-unused-function"])
+            module = BPF(text=text.encode(), cflags=[f'-DPIN_MAPS="{maps}"', "-Wall", "-Wno-unused-function"])
         except Exception as error:
             raise Problem(f"bcc cannot compile the programs: {_gist(said()) or error}") from error
     try:
@@ -43,7 +43,7 @@ def load(module: Any, program: Program) -> int:
     attach = _NO_ATTACH_TYPE if program.attach is None else int(program.attach)
     with _said_by_bcc() as said:
         try:
-            function = module.load_func(program.name, int(program.type), None, attach)
+            function = module.load_func(program.name.encode(), int(program.type), None, attach)
         except Exception as error:
             raise Problem(f"the kernel refuses {program.name} ({program.does}): {_gist(said()) or error}") from error
     return int(function.fd)

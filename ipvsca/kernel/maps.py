@@ -87,7 +87,7 @@ def open_table(folder: Path, name: str) -> Table[Any, Any]:
     try:
         return Table(folder / name, key, value)
     except FileNotFoundError:
-        raise Problem(f"ipvsca is not loaded at {folder.parent}: run `ipvsca load`") from None
+        raise Problem(f"nothing is loaded at {folder.parent}: run `ipvsca load`") from None
     except PermissionError:
         raise Problem(f"{folder / name} cannot be opened: run as root (sudo)") from None
 

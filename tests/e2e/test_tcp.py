@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from ipvsca.address import Endpoint
+from ipvsca.dataplane import DataPlane
 from ipvsca.wire.toa import END_OF_LIST, KIND_DPVS, KIND_LVS, NO_OPERATION, build
 from tests.apps.catalogue import App, app
 from tests.e2e.traffic import (
@@ -57,8 +58,8 @@ def sysctl(namespace: Namespace, **values: int) -> Iterator[None]:
 
 
 def restored(where: Where, connections: int = CLIENTS_AT_ONCE) -> dict[str, int]:
-    """What is counted; where both segments carry the option, the later one decides."""
-    return {f"tcp_restored_{'syn' if where is Where.SYN else 'ack'}": connections, "tcp_no_client": 0}
+    """What is counted; where both segments carry the option, the first one decides."""
+    return {f"tcp_restored_{'ack' if where is Where.ACK else 'syn'}": connections, "tcp_no_client": 0}
 
 
 @every_app
@@ -217,6 +218,15 @@ def test_a_syn_alone_restores_nothing(traffic: Traffic, ipvsca: Ipvsca) -> None:
     with traffic.serving(ACCEPT, IPV4), ipvsca.counted(tcp_no_client=CLIENTS_AT_ONCE):
         traffic.direct(IPV4, Toa(Where.NONE))
         assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+
+
+@every_place
+def test_nothing_of_a_handshake_stays_when_it_has_ended(traffic: Traffic, ipvsca: Ipvsca, where: Where) -> None:
+    with traffic.serving(ACCEPT, IPV4), DataPlane(ipvsca.pin_path) as plane:
+        before = {bytes(handshake) for handshake, _ in plane.handshakes()}
+        traffic.direct(IPV4, Toa(where))
+        traffic.ask(ACCEPT, IPV4)
+        assert {bytes(handshake) for handshake, _ in plane.handshakes()} <= before
 
 
 def test_list_shows_who_is_behind_whom(traffic: Traffic, ipvsca: Ipvsca) -> None:

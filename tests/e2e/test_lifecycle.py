@@ -1,0 +1,317 @@
+"""Load, replace, kill, unload: nothing half done, nothing left behind, no client lost, no neighbour disturbed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipvsca import loader, settings
+from ipvsca.kernel import bpf, compiler, source
+from ipvsca.kernel.interfaces import Interfaces
+from ipvsca.kernel.programs import AttachType, Program, ProgramType
+from tests.apps.catalogue import app
+from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
+from tests.kernel_state import KernelState, are_freed, settles
+from tests.lab.messages import Toa, Where
+from tests.lab.topology import Lab
+from tests.rig import REPOSITORY, Ipvsca
+
+ACCEPT = app("c-accept")
+Picture = Callable[[], KernelState]
+
+
+@pytest.fixture
+def picture(lab: Lab) -> Picture:
+    return partial(KernelState.of, lab.server, lab.cgroup, lab.bpffs)
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_at_the_end(picture: Picture) -> Iterator[None]:
+    """Whatever a test does, it ends as it began."""
+    before = picture()
+    yield
+    settles(picture, before)
+
+
+def test_unload_leaves_nothing(ipvsca: Ipvsca, picture: Picture) -> None:
+    before = picture()
+    ipvsca.run("load")
+    during = picture()
+    assert {kind: len(during.of_kind(kind)) for kind in ("map", "prog", "link")} == {"map": 6, "prog": 5, "link": 3}
+    ipvsca.run("unload")
+    settles(picture, before)
+    are_freed(during.objects)
+    assert ipvsca.run("unload").stdout == "nothing was loaded\n"
+
+
+def test_load_twice_changes_nothing(ipvsca: Ipvsca, picture: Picture) -> None:
+    with ipvsca.loaded():
+        before = picture()
+        assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
+        settles(picture, before)
+
+
+def test_two_loaders_at_once(ipvsca: Ipvsca) -> None:
+    loaders = [ipvsca.namespace.popen(ipvsca.command("load"), cwd=REPOSITORY) for _ in range(3)]
+    try:
+        assert [loader.wait(60) for loader in loaders] == [0, 0, 0]
+        assert ipvsca.json("check")["is_restoring"]
+    finally:
+        ipvsca.run("unload")
+
+
+def test_a_listener_from_before_and_connections_from_during(traffic: Traffic, ipvsca: Ipvsca) -> None:
+    """The listener is older than the programs; an open connection shows the director again once they are gone."""
+    traffic.direct(IPV4, Toa(Where.BOTH))
+    with traffic.serving(ACCEPT, IPV4):
+        assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        with ipvsca.loaded():
+            assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+
+
+@contextmanager
+def daemon(ipvsca: Ipvsca) -> Iterator[subprocess.Popen[str]]:
+    process = ipvsca.namespace.popen(ipvsca.command("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "running\n":
+            break
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
+def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, where: Where) -> None:
+    traffic.direct(IPV4, Toa(where))
+    counter = f"tcp_restored_{where}"
+    try:
+        ipvsca.run("load")
+        with traffic.serving(ACCEPT, IPV4), traffic.continuous(ACCEPT, IPV4) as tally:
+            for _ in range(3):
+                before = ipvsca.counts()[counter]
+                with daemon(ipvsca) as process:
+                    tally.wait_for(20)
+                    process.kill()
+                    process.wait()
+                tally.wait_for(20)
+                assert ipvsca.counts()[counter] >= before + 40
+        assert ipvsca.counts()[counter] == tally.right
+    finally:
+        ipvsca.run("unload")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_daemon_ends_and_the_data_plane_stays(ipvsca: Ipvsca, stop: signal.Signals) -> None:
+    try:
+        with daemon(ipvsca) as process:
+            process.send_signal(stop)
+            assert process.wait(10) == 0
+        assert ipvsca.json("check")["is_restoring"]
+    finally:
+        ipvsca.run("unload")
+
+
+@pytest.fixture
+def other_version(tmp_path: Path) -> Path:
+    """A copy of ipvsca whose programs differ in nothing but a comment."""
+    for folder in ("ipvsca", "bpf"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    changed = tmp_path / "bpf" / "peer.c"
+    changed.write_text(changed.read_text() + "/* another version */\n")
+    return tmp_path
+
+
+def test_another_version_takes_over_in_the_middle_of_traffic(
+    traffic: Traffic, ipvsca: Ipvsca, picture: Picture, other_version: Path
+) -> None:
+    """Programs change, maps and links stay, and no client is seen wrong, whichever way it was told."""
+    with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
+        before = picture()
+        for where, version in ((Where.ACK, other_version), (Where.SYN, REPOSITORY)):
+            traffic.direct(IPV4, Toa(where))
+            with traffic.continuous(ACCEPT, IPV4) as tally:
+                tally.wait_for(20)
+                ipvsca.namespace.run(ipvsca.command("load"), cwd=version)
+                tally.wait_for(20)
+            after = picture()
+            for kind in ("map", "link"):
+                assert after.of_kind(kind) == before.of_kind(kind)
+            assert not after.of_kind("prog") & before.of_kind("prog")
+            are_freed(before.of_kind("prog"))
+            before = after
+        assert ipvsca.counts()["tcp_no_client"] == 0
+
+
+NEIGHBOUR_OPS = Program("neighbour_ops", "", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "counts")
+NEIGHBOUR_PEER = Program(
+    "neighbour_peer", "", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME, "counts"
+)
+NEIGHBOUR_TC = Program("neighbour_tc", "", ProgramType.SCHED_CLS, None, "counts")
+
+
+@contextmanager
+def neighbours(lab: Lab) -> Iterator[Callable[[], list[int]]]:
+    """Others' programs on the same cgroup and interface; gives how often each has run."""
+    text = source.join(REPOSITORY / "tests/bpf/neighbours.c")
+    with compiler.compiled(text, lab.bpffs) as module, ExitStack() as stack:
+        folder = os.open(lab.cgroup, os.O_RDONLY)
+        stack.callback(os.close, folder)
+        for program in (NEIGHBOUR_OPS, NEIGHBOUR_PEER):
+            assert program.attach is not None
+            stack.callback(os.close, bpf.link_create(compiler.load(module, program), folder, program.attach))
+        pin = lab.bpffs / "neighbour"
+        bpf.pin(compiler.load(module, NEIGHBOUR_TC), pin)
+        stack.callback(pin.unlink)
+        lab.server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
+        stack.callback(lab.server.run, ["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+        lab.server.run(
+            ["tc", "filter", "add", "dev", "eth0", "ingress", "bpf", "direct-action", "object-pinned", str(pin)]
+        )
+        yield lambda: [module[b"runs"][ctypes.c_int(which)].value for which in range(3)]
+
+
+@pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
+def test_neighbours_work_before_during_and_after(lab: Lab, traffic: Traffic, ipvsca: Ipvsca, where: Where) -> None:
+    traffic.direct(IPV4, Toa(where))
+    with neighbours(lab) as runs, traffic.serving(ACCEPT, IPV4):
+
+        def assert_all_run() -> None:
+            before = runs()
+            traffic.ask(ACCEPT, IPV4)
+            assert all(now > then for now, then in zip(runs(), before, strict=True))
+
+        assert_all_run()
+        with ipvsca.loaded():
+            assert_all_run()
+            assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        assert_all_run()
+        assert "clsact" in lab.server.run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
+
+
+def test_an_empty_clsact_of_another_stays(lab: Lab, ipvsca: Ipvsca) -> None:
+    lab.server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
+    try:
+        with ipvsca.loaded():
+            pass
+        assert "clsact" in lab.server.run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
+    finally:
+        lab.server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+def test_two_instances_share_an_interface(lab: Lab, ipvsca: Ipvsca, tmp_path: Path, picture: Picture) -> None:
+    """Whichever goes first, the last one takes along the clsact that ipvsca made."""
+    second = Ipvsca(lab.server, lab.bpffs / "second", lab.cgroup, tmp_path)
+    before = picture()
+    for order in ((ipvsca, second), (second, ipvsca)):
+        ipvsca.run("load")
+        second.run("load")
+        for instance in order:
+            instance.run("unload")
+        settles(picture, before)
+
+
+def test_a_filter_of_another_kind_at_the_first_priority(lab: Lab, traffic: Traffic, ipvsca: Ipvsca) -> None:
+    lab.server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
+    try:
+        match = "protocol ip prio 1 u32 match ip dport 9999 0xffff flowid 1:1"
+        lab.server.run(["tc", "filter", "add", "dev", "eth0", "ingress", *match.split()])
+        traffic.direct(IPV4, Toa(Where.SYN))
+        with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
+            assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+            assert "behind other filters" in ipvsca.run("check").stdout
+    finally:
+        lab.server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+class Broken(Exception):
+    """What a test makes a step fail with."""
+
+
+@dataclass
+class Step:
+    """The nth call of a function that a load makes. Later calls work again, for undoing has to succeed."""
+
+    owner: Any
+    name: str
+    call: int
+    calls: int = 0
+
+    @contextmanager
+    def failing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        works = getattr(self.owner, self.name)
+        self.calls = 0
+
+        def fails(*arguments: Any, **options: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.call:
+                raise Broken
+            return works(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(self.owner, self.name, fails)
+            yield
+
+    def was_not_reached(self) -> None:
+        """A first load updates no link, a replacement makes none: such a step cannot fail."""
+        assert self.calls < self.call, "the step failed, and the load did not"
+
+
+STEPS = [
+    Step(compiler, "loaded_programs", 1),
+    Step(loader.DataPlane, "apply", 1),
+    *(Step(bpf, "link_create", call) for call in (1, 2, 3)),
+    *(Step(bpf, "link_update", call) for call in (1, 2, 3)),
+    *(Step(bpf, "pin", call) for call in (1, 3, 4, 8)),  # three links, then five programs
+    Step(Interfaces, "attach", 1),
+    Step(loader, "_commit", 1),
+]
+every_step = pytest.mark.parametrize("step", STEPS, ids=[f"{step.name} {step.call}" for step in STEPS])
+
+
+@every_step
+def test_a_first_load_that_fails_at_any_step_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, ipvsca: Ipvsca, picture: Picture, step: Step
+) -> None:
+    before = picture()
+    wanted = settings.read_file(ipvsca.config)
+    with ipvsca.namespace.entered(), step.failing(monkeypatch):
+        try:
+            loader.load(wanted)
+        except Broken:
+            settles(picture, before)
+        else:
+            step.was_not_reached()
+            loader.unload(wanted.pin_path)
+
+
+@every_step
+def test_a_replacement_that_fails_at_any_step_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, ipvsca: Ipvsca, picture: Picture, step: Step
+) -> None:
+    wanted = settings.read_file(ipvsca.config)
+    with ipvsca.loaded(), ipvsca.namespace.entered(), step.failing(monkeypatch):
+        before = picture()
+        monkeypatch.setattr(source, "digest", lambda: "another version")
+        try:
+            loader.load(replace(wanted, tcp_timeout=17))
+        except Broken:
+            settles(picture, before)
+            assert ipvsca.json("get")["tcp_timeout"]["value"] == wanted.tcp_timeout
+        else:
+            step.was_not_reached()
