@@ -5,7 +5,8 @@
 #include "state.h"
 #include "toa.h"
 
-#define RESULT_ROOM 32 /* probe.py knows it too; the kernel has taken the first 14 bytes for an Ethernet header by now */
+/* Known to probe.py too. The kernel has taken the first 14 bytes for an Ethernet header before the program runs. */
+#define RESULT_ROOM 32
 
 struct result {
 	__u8 verdict;

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from ipvsca.address import Address, Endpoint, from_mapped
-from ipvsca.settings import Settings
+from ipvsca.settings import Network, Settings
 from ipvsca.wire import toa
 from ipvsca.wire.toa import Verdict
 from tests.bpf.ingress import Handshake, Outcome
@@ -78,7 +78,7 @@ def _is_ipv4_of_length_0(packet: bytes) -> bool:
     return int.from_bytes(packet[12:14]) == _IPV4 and packet[2:4] == bytes(2)
 
 
-def _is_in(address: Address, networks: Collection[object]) -> bool:
+def _is_in(address: Address, networks: Collection[Network]) -> bool:
     return any(address in network for network in networks)
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 import pytest
 from scapy.layers.inet import TCP
 
+from ipvsca.address import Endpoint
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP, Program
 from ipvsca.settings import DEFAULTS
@@ -59,7 +60,7 @@ def _compare(ingress: Ingress, mutants: Mutants, batches: int, judge: Judge) -> 
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
-    learnt: dict[Handshake, object] = {}
+    learnt: dict[Handshake, Endpoint] = {}
     counted: Counter[str] = Counter()
     for outcome in outcomes:
         learnt.update(outcome.learnt)

@@ -50,7 +50,8 @@ def as_bcc_has_it(description: bytes) -> type:
     """The ctypes type that bcc itself makes of a C type."""
     from bcc import BPF
 
-    return BPF._decode_table_type(json.loads(description))
+    kind: type = BPF._decode_table_type(json.loads(description))
+    return kind
 
 
 @pytest.mark.usefixtures("module")

@@ -71,4 +71,4 @@ class TestRun:
         options.data_size_out = LONGEST
         if (result := self._run(*self._arguments)) < 0:
             raise OSError(-result, f"{os.strerror(-result)}: {packet.hex()}")
-        return Ran(options.retval, self._out[: options.data_size_out])
+        return Ran(options.retval, ctypes.string_at(self._out, options.data_size_out))
