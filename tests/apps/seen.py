@@ -51,7 +51,11 @@ def _received(sock: socket.socket) -> str:
 def answer(sock: socket.socket) -> Seen:
     """Asks a line server over a fresh connection, within the socket's own timeout; raises ValueError for no answer."""
     sock.sendall(b"hello\n")
-    received = _received(sock)
+    return read_answer(_received(sock))
+
+
+def read_answer(received: str) -> Seen:
+    """A line server's answer, read. Raises ValueError where it is none."""
     match = LINE.fullmatch(received)
     if match is None:
         raise ValueError(f"{received!r} is not an answer")

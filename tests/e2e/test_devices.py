@@ -1,0 +1,104 @@
+"""SYNs are read on devices without an Ethernet header too: a handshake by hand over a tun device."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import select
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Packet
+
+from ipvsca.address import Address, Endpoint
+from ipvsca.wire.toa import build
+from tests.apps.catalogue import app
+from tests.apps.seen import read_answer
+from tests.e2e.traffic import SERVER_PORT, TIMEOUT_S, Traffic, Way
+from tests.lab.topology import Lab
+from tests.rig import Ipvsca
+
+TUNSETIFF = 0x400454CA
+IFF_TUN_NO_PI = 0x0001 | 0x1000
+
+ACCEPT = app("c-accept")
+CLIENT = Endpoint.of("198.51.100.77", 7777)
+LPORTS = itertools.count(4321)  # the server still remembers a test's connection in the next one
+
+
+class Device:
+    """A tun device in the server's namespace; what we write arrives there, what the server sends we read."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        with lab.server.entered():
+            self._fd = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN_NO_PI))
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def send(self, packet: Packet) -> None:
+        os.write(self._fd, bytes(packet))
+
+    def receive(self) -> Packet:
+        """The next TCP segment that the server sends."""
+        while True:
+            assert select.select([self._fd], [], [], TIMEOUT_S)[0], "the server does not answer"
+            packet = os.read(self._fd, 65535)
+            dissected = (IP if packet[0] >> 4 == 4 else IPv6)(packet)
+            if TCP in dissected:
+                return dissected
+
+    def receive_line(self) -> str:
+        """What the server sends, up to and with a line's end; segments that carry nothing are passed over."""
+        line = b""
+        while not line.endswith(b"\n"):
+            line += bytes(self.receive()[TCP].payload)
+        return line.decode()
+
+
+@contextmanager
+def tun(lab: Lab, lip: Address, rip: Address) -> Iterator[Device]:
+    device = Device(lab, "tun0")
+    try:
+        prefix = lip.max_prefixlen
+        for line in (
+            "link set tun0 addrgenmode none",
+            "link set tun0 up",
+            f"address add {rip}/{prefix} dev tun0" + (" nodad" if rip.version == 6 else ""),
+            f"route add {lip}/{prefix} dev tun0",
+        ):
+            lab.server.run(["ip", *line.split()])
+        yield device
+    finally:
+        device.close()
+
+
+WAYS = {
+    "ipv4": Way("ipv4", ip_address("192.0.2.1"), ip_address("10.70.0.10"), "10.70.0.10"),
+    "ipv6": Way("ipv6", ip_address("2001:db8::1"), ip_address("fd00:70::10"), "fd00:70::10", shows_v4_as_mapped=True),
+}
+LIPS = {"ipv4": ip_address("10.70.0.2"), "ipv6": ip_address("fd00:70::2")}
+
+
+@pytest.mark.parametrize("family", WAYS)
+@pytest.mark.parametrize("interfaces", ["auto", ["tun0"]], ids=["auto", "by name"])
+def test_the_option_of_a_syn_is_read_on_a_tun_device(
+    lab: Lab, traffic: Traffic, ipvsca: Ipvsca, family: str, interfaces: object
+) -> None:
+    way, lip = WAYS[family], LIPS[family]
+    with tun(lab, lip, way.rip) as device, traffic.serving(ACCEPT, way), ipvsca.loaded(interfaces=interfaces):
+        ip = IP(src=str(lip), dst=str(way.rip)) if lip.version == 4 else IPv6(src=str(lip), dst=str(way.rip))
+        ports = {"sport": next(LPORTS), "dport": SERVER_PORT}
+        option = build(CLIENT)
+        device.send(ip / TCP(**ports, flags="S", seq=1000, options=[(option[0], option[2:])]))
+        isn = device.receive()[TCP].seq
+        device.send(ip / TCP(**ports, flags="A", seq=1001, ack=isn + 1))
+        device.send(ip / TCP(**ports, flags="PA", seq=1001, ack=isn + 1) / b"hello\n")
+        assert ACCEPT.sees(way.shown(CLIENT)) == read_answer(device.receive_line())
