@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,9 +100,9 @@ def _print_json(rows: Iterator[Row]) -> None:
     separator = "["
     for row in rows:
         values = {name: str(value) if isinstance(value, Endpoint) else value for name, value in vars(row).items()}
-        sys.stdout.write(f"{separator}\n{json.dumps(values)}")
+        print(f"{separator}\n{json.dumps(values)}", end="")
         separator = ","
-    sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
+    print("[]" if separator == "[" else "\n]")
 
 
 def _age(learnt_ns: int) -> float:
