@@ -50,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     client, director = (_prefix(parsed.client, "--client"), _prefix(parsed.director, "--director"))
     with DataPlane(settings.read_file(parsed.config).pin_path) as plane:
+        plane.table("clients")  # where it cannot be read, that is said before the table's head
         rows = (
             row
             for row in _rows(plane)
@@ -113,7 +114,7 @@ def _prefix(text: str | None, option: str) -> Network | None:
     try:
         return None if text is None else ip_network(text)
     except ValueError as error:
-        raise ConfigurationError(f"{option}: {error}") from None
+        raise ConfigurationError(f"{option}: {error}; it takes an address or a prefix, e.g. 10.8.0.0/24") from None
 
 
 def _within(address: Address, network: Network | None) -> bool:
