@@ -65,6 +65,27 @@ static __always_inline bool learn_from_syn(const struct handshake *handshake, st
 	return fresh;
 }
 
+/*
+ * Who is behind this connection; gives the counter to count it under. A director that writes the option into one of both
+ * segments may pass on what a client has put into the other one: where they disagree, nobody is believed.
+ */
+static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct handshake *handshake,
+					 struct client *client)
+{
+	struct client of_ack = { .learnt_from = LEARNT_FROM_ACK };
+	bool told_by_syn = learn_from_syn(handshake, client);
+	bool told_by_ack = learn_from_ack(ops, &handshake->lip, &of_ack);
+
+	if (told_by_syn && told_by_ack && !is_same_client(client, &of_ack))
+		return COUNTER_refused_ack_conflict;
+	if (told_by_syn)
+		return COUNTER_tcp_restored_syn;
+	if (!told_by_ack)
+		return COUNTER_tcp_no_client;
+	*client = of_ack;
+	return COUNTER_tcp_restored_ack;
+}
+
 static __always_inline void restore(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *socket = ops->sk;
@@ -75,18 +96,14 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 	if (!socket)
 		return;
 	handshake_of(ops, &handshake);
-	/* The SYN first: its entry has to go with this connection in any case, and it was judged when it came. */
-	if (learn_from_syn(&handshake, &client)) {
-		event = COUNTER_tcp_restored_syn;
-	} else if (learn_from_ack(ops, &handshake.lip, &client)) {
-		event = COUNTER_tcp_restored_ack;
-		client.learnt_from = LEARNT_FROM_ACK;
-	} else {
+	event = find_client(ops, &handshake, &client);
+	if (event == COUNTER_tcp_no_client || event == COUNTER_refused_ack_conflict)
 		count(COUNTER_tcp_no_client);
+	if (event == COUNTER_tcp_no_client)
 		return;
-	}
 	client.learnt_ns = bpf_ktime_get_ns();
-	if (!clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
+	if (event != COUNTER_refused_ack_conflict &&
+	    !clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
 		event = COUNTER_refused_ack_memory;
 	count_from(event, &handshake.lip, client.learnt_ns);
 }

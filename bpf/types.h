@@ -66,6 +66,17 @@ struct build {
 	__u64 loaded_ns; /* CLOCK_REALTIME */
 };
 
+static __always_inline bool is_same(const struct address *one, const struct address *other)
+{
+	return one->word[0] == other->word[0] && one->word[1] == other->word[1] && one->word[2] == other->word[2] &&
+	       one->word[3] == other->word[3];
+}
+
+static __always_inline bool is_same_client(const struct client *one, const struct client *other)
+{
+	return one->port == other->port && is_same(&one->address, &other->address);
+}
+
 static __always_inline struct address mapped(__be32 ipv4)
 {
 	struct address address = { .word = { 0, 0, bpf_htonl(0xffff), ipv4 } };
