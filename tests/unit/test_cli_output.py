@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ipvsca import __version__, cli, counters
+from ipvsca import __version__, cli, counters, health
 from ipvsca.address import Endpoint
-from ipvsca.cli import check, list_, output, stats
+from ipvsca.cli import list_, output, stats
 from ipvsca.cli.status import status_of
 from ipvsca.dataplane import NANOSECONDS, Count
 from ipvsca.errors import ConfigurationError, Problem
@@ -234,7 +234,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Checked:
     """Status and output of check, where this is what was found."""
 
     def run(found: Health, *options: str) -> tuple[int, str]:
-        monkeypatch.setattr(check.health, "examine", lambda settings: found)
+        monkeypatch.setattr(health, "examine", lambda settings: found)
         status = cli.main(["check", "--config", "/dev/null", *options])
         return status, capsys.readouterr().out
 
@@ -341,6 +341,12 @@ def test_check_as_json_where_nothing_is_right(checked: Checked) -> None:
             "hints": [],
         },
     )
+
+
+def test_check_has_something_to_say_of_every_refusal() -> None:
+    names = {meaning.name for meaning in counters.meanings()}
+    refusals = {meaning.name for meaning in counters.meanings() if meaning.is_refusal}
+    assert refusals <= set(health._HINTS) <= names
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         ('pin_path = "/sys/fs/bpf/my directors"', {"pin_path": Path("/sys/fs/bpf/my directors")}),
     ],
 )
-def test_what_is_accepted(read: Read, line: str, expected: dict[str, object]) -> None:
+def test_what_is_accepted(read: Read, line: str, expected: dict[str, Any]) -> None:
     assert read(line) == replace(DEFAULTS, **expected)
 
 
@@ -428,7 +428,7 @@ TWO_PREFIXES = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
         ("cgroup = /a ", {"cgroup": "/a"}),
     ],
 )
-def test_what_is_accepted_on_the_command_line(assignment: str, expected: dict[str, object]) -> None:
+def test_what_is_accepted_on_the_command_line(assignment: str, expected: dict[str, Any]) -> None:
     assert settings.changed(OTHER, [assignment]) == (replace(OTHER, **expected), set(expected))
 
 
