@@ -6,7 +6,7 @@ VENV := .venv/bin
 
 needs-demo := iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
-needs-test := $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps)
 needs-lint := $(needs-venv) clang-format-14
 needs-all := $(sort $(needs-test) $(needs-lint))
 
@@ -59,13 +59,18 @@ $(VENV)/ipvsca: pyproject.toml | packages-venv
 	$(VENV)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# Recommended packages stay away: kernel headers are among them in some releases, and nobody needs them here.
-# nginx is to lie ready for the demo and the tests, not to serve on this machine's port 80.
+# What Debian merely recommends stays away, lest kernel headers come along. No service is started: nginx is to lie ready
+# for the demo and the tests, not to serve on this machine's port 80.
+APT := apt-get -qq -o DPkg::Lock::Timeout=300
+NO_SERVICES := /usr/sbin/policy-rc.d
+
 packages-%:
 	@missing=$$(printf '%s\n' $(needs-$*) | grep -vxF "$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' \
 		$(needs-$*) 2>/dev/null | sed -n 's/^installed //p')") || exit 0; \
 	echo "apt-get install --no-install-recommends" $$missing; \
-	if [ "$$(id -u)" != 0 ]; then echo "make: that needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; fi; \
+	[ "$$(id -u)" = 0 ] || { echo "make: that needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }; \
+	[ -e $(NO_SERVICES) ] || { trap 'rm -f $(NO_SERVICES)' EXIT; trap 'exit 1' HUP INT TERM; \
+		printf '#!/bin/sh\nexit 101\n' >$(NO_SERVICES); chmod +x $(NO_SERVICES); }; \
 	export DEBIAN_FRONTEND=noninteractive; \
-	apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null || exit 1; \
-	case " $$(echo $$missing) " in *" nginx "*) systemctl disable --now --quiet nginx 2>/dev/null;; esac; true
+	$(APT) update && $(APT) install --no-install-recommends $$missing >/dev/null || exit 1; \
+	case " "$$missing" " in *[[:space:]]nginx[[:space:]]*) systemctl disable --quiet nginx 2>/dev/null;; esac; true

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from scapy.packet import Packet
@@ -37,27 +37,36 @@ class Ingress:
     def __init__(self, program: int, plane: DataPlane) -> None:
         self._run = TestRun(program)
         self._plane = plane
-        plane.forget_handshakes(time.monotonic_ns())  # what a test that failed has left
 
     def feed(self, *packets: Packet | bytes) -> Outcome:
         """Run the program on each packet, and forget afterwards what it learnt.
 
         Fails where it decides anything about a packet, changes one, or writes an entry that is not as it has to be.
         """
-        before, begun_ns = self._counts(), time.monotonic_ns()
-        for packet in map(bytes, packets):
+        return outcome_of(lambda: self._run_on(*map(bytes, packets)), self._plane)
+
+    def _run_on(self, *packets: bytes) -> None:
+        for packet in packets:
             ran = self._run(packet)
             assert ran.verdict == TC_ACT_UNSPEC, f"decided {ran.verdict} on {packet.hex()}"
             assert ran.packet == packet, f"changed {packet.hex()}"
-        ended_ns, after = time.monotonic_ns(), self._counts()
-        learnt = {}
-        for handshake, client in self._plane.handshakes():
-            assert client.learnt_from == layout.LearntFrom.SYN
-            assert begun_ns <= client.learnt_ns <= ended_ns
-            assert not any(client.pad)
-            learnt[Handshake(handshake.director, handshake.server, handshake.isn)] = client.endpoint
-        self._plane.forget_handshakes(ended_ns + 1)
-        return Outcome(learnt, {name: after[name] - before[name] for name in after if after[name] != before[name]})
 
-    def _counts(self) -> dict[str, int]:
-        return {name: count.total for name, count in self._plane.counts().items()}
+
+def outcome_of(action: Callable[[], None], plane: DataPlane) -> Outcome:
+    """What the programs learn and count during an action; it is forgotten afterwards."""
+    plane.forget_handshakes(time.monotonic_ns())  # what a test that failed has left
+    before, begun_ns = _counts(plane), time.monotonic_ns()
+    action()
+    ended_ns, after = time.monotonic_ns(), _counts(plane)
+    learnt = {}
+    for handshake, client in plane.handshakes():
+        assert client.learnt_from == layout.LearntFrom.SYN
+        assert begun_ns <= client.learnt_ns <= ended_ns
+        assert not any(client.pad)
+        learnt[Handshake(handshake.director, handshake.server, handshake.isn)] = client.endpoint
+    plane.forget_handshakes(ended_ns + 1)
+    return Outcome(learnt, {name: after[name] - before[name] for name in after if after[name] != before[name]})
+
+
+def _counts(plane: DataPlane) -> dict[str, int]:
+    return {name: count.total for name, count in plane.counts().items()}

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 import pytest
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
+from scapy.packet import Packet
 
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
@@ -32,7 +33,7 @@ def networks(*prefixes: str) -> tuple[Network, ...]:
     return tuple(ip_network(prefix) for prefix in prefixes)
 
 
-def syn_from(source: str) -> object:
+def syn_from(source: str) -> Packet:
     if ":" in source:
         return FRAME / IPv6(src=source, dst="fd00:80::10") / syn_v6()
     return FRAME / IP(src=source, dst="10.80.0.10") / syn_v4()
