@@ -62,6 +62,23 @@ class Director:
         (found,) = (connection for connection in self.connections() if connection.client == client)
         return found
 
+    def forget(self, client: Endpoint) -> None:
+        """Forget this client's connections, so that their local ports are free. Raises ValueError where it has none."""
+        if not self._ask({"do": "forget", "client": client}):
+            raise ValueError(f"{client} has no connections")
+
+    def forget_all(self) -> None:
+        """Forget every connection. The next one gets the local port after the last, or the first of the range."""
+        self._ask({"do": "forget", "client": None})
+
+    def inject(self, packet: bytes) -> None:
+        """Send an IP packet out of the director, from whoever it says, to where the kernel forwards it.
+
+        So its TTL loses one, and an IPv4 header with a wrong checksum gets no further. Raises ValueError for what is
+        no IP packet.
+        """
+        self._ask({"do": "inject", "packet": packet})
+
     def stats(self) -> dict[str, int]:
         """What was done, and why packets were dropped, since the start; what never happened is missing."""
         counters: dict[str, int] = self._ask({"do": "stats"})

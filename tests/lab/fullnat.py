@@ -8,26 +8,16 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
+from ipvsca.address import Endpoint
 from tests.lab import ip
-from tests.lab.connections import Table
+from tests.lab.handler import Handler
 from tests.lab.messages import Connection, Settings
 from tests.lab.tcp_handler import TcpHandler
+from tests.lab.udp_handler import UdpHandler
 
-IPPROTO_TCP = 6
-
-
-class Handler(Protocol):
-    """What the director does with one IP protocol."""
-
-    table: Table
-
-    def configure(self, settings: Settings) -> None:
-        """Take other services and timeouts; connections stay."""
-
-    def handle(self, header: ip.Header, payload: bytearray, now: float) -> list[bytes]:
-        """The packets to send for a packet that came. Raises ip.Dropped where there are none."""
+IPPROTO_ICMP = 1
+ECHO_REPLY = 0
 
 
 class Fullnat:
@@ -36,7 +26,8 @@ class Fullnat:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.counters: Counter[str] = Counter()
         self._clock = clock
-        self._handlers: dict[int, Handler] = {IPPROTO_TCP: TcpHandler(settings, self.counters)}
+        handlers = (TcpHandler(settings, self.counters), UdpHandler(settings, self.counters))
+        self._handlers: dict[int, Handler] = {handler.protocol: handler for handler in handlers}
 
     def configure(self, settings: Settings) -> None:
         """Take other settings for whatever comes from now on."""
@@ -47,9 +38,9 @@ class Fullnat:
         """The packets to send for a packet that came, none where it is dropped; either is counted."""
         try:
             header, payload = ip.parse(packet)
-            if header.protocol not in self._handlers:
-                raise ip.Dropped("other_protocol")
-            return self._handlers[header.protocol].handle(header, payload, self._clock())
+            if handler := self._handlers.get(header.protocol):
+                return handler.handle(header, payload, self._clock())
+            return self._swallow(header, payload)
         except ip.Dropped as reason:
             self.counters[f"dropped_{reason}"] += 1
             return []
@@ -60,7 +51,24 @@ class Fullnat:
         tables = (handler.table for handler in self._handlers.values())
         return [entry.describe() for entry in itertools.chain.from_iterable(tables)]
 
+    def forget(self, client: Endpoint | None) -> int:
+        """Forget a client's connections, or everybody's, and say how many they were. Their local ports are free."""
+        forgotten = 0
+        for handler in self._handlers.values():
+            for entry in list(handler.table):
+                if client is None or entry.outside.ends[0] == client:
+                    handler.table.remove(entry)
+                    forgotten += 1
+        return forgotten
+
     def sweep(self) -> None:
         """Forget connections that are past their time."""
         for handler in self._handlers.values():
             handler.table.sweep(self._clock())
+
+    def _swallow(self, header: ip.Header, payload: bytearray) -> list[bytes]:
+        """Count what is addressed to the director itself: a real server answers an announcement with an echo reply."""
+        if header.protocol != IPPROTO_ICMP or payload[:1] != bytes([ECHO_REPLY]):
+            raise ip.Dropped("other_protocol")
+        self.counters["echo_replies"] += 1
+        return []

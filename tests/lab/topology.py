@@ -11,7 +11,7 @@ address never meet the director: that is a connection without one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from ipvsca.address import Address
 from tests.lab import addresses as a
 from tests.lab import sandbox
 from tests.lab.control import Director
+from tests.lab.director import QUEUE
 from tests.lab.messages import Service, Settings
 from tests.lab.namespace import Namespace
 
@@ -85,8 +86,8 @@ class Lab:
         _set_sysctls(self.server, SYSCTLS)
         self._link_up()
         self._configure_director()
-        _configure_host(self.client, a.CLIENTS_V4 + a.CLIENTS_V6, (a.CLIENT_GATEWAY_V4, a.CLIENT_GATEWAY_V6))
-        _configure_host(self.server, a.RIPS_V4 + a.RIPS_V6, (a.SERVER_GATEWAY_V4, a.SERVER_GATEWAY_V6))
+        _configure_host(self.client, (a.CLIENTS_V4, a.CLIENTS_V6), (a.CLIENT_GATEWAY_V4, a.CLIENT_GATEWAY_V6))
+        _configure_host(self.server, (a.RIPS_V4, a.RIPS_V6), (a.SERVER_GATEWAY_V4, a.SERVER_GATEWAY_V6))
 
     def _link_up(self) -> None:
         for device, host in (("clients", self.client), ("servers", self.server)):
@@ -99,7 +100,11 @@ class Lab:
             "servers": (a.SERVER_GATEWAY_V4, a.SERVER_GATEWAY_V6),
         }
         _ip(self.director, [f"tuntap add dev {TUN} mode tun"])
-        lines = [f"link set {TUN} addrgenmode none", f"link set {TUN} up mtu {TUN_MTU}", "link set lo up"]
+        lines = [
+            f"link set {TUN} addrgenmode none",
+            f"link set {TUN} up mtu {TUN_MTU} txqueuelen {QUEUE}",
+            "link set lo up",
+        ]
         for device, pair in gateways.items():
             lines += [f"link set {device} up"]
             lines += [f"address add {address}/{_prefix(address)} dev {device}" for address in pair]
@@ -108,9 +113,12 @@ class Lab:
         _ip(self.director, lines)
 
 
-def _configure_host(namespace: Namespace, own: Iterable[Address], gateways: Iterable[Address]) -> None:
+def _configure_host(namespace: Namespace, own: Sequence[Sequence[Address]], gateways: Iterable[Address]) -> None:
+    """The first of each family's addresses is the one that the host takes by itself, as for a reply in UDP."""
     lines = ["link set lo up", "link set eth0 up"]
-    lines += [f"address add {address}/{_prefix(address)} dev eth0" for address in own]
+    for first, *others in own:
+        lines.append(f"address add {first}/{_prefix(first)} dev eth0")
+        lines += [f"address add {address}/{_prefix(address)} dev eth0 preferred_lft 0" for address in others]
     lines += [f"route add default via {gateway}" for gateway in gateways]
     _ip(namespace, lines)
 
