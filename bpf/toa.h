@@ -57,8 +57,8 @@ static __always_inline enum toa_verdict toa_read(const __u8 *option, __u8 length
  * Read the client from the header at `tcp`, of which everything up to `end` may be read. Fills address and port of `client`
  * where the verdict is TOA_FOUND (they are arbitrary otherwise).
  */
-static __always_inline enum toa_verdict toa_parse(const struct tcp *tcp, const void *end, const struct settings *settings,
-						  struct client *client)
+static __always_inline enum toa_verdict toa_parse(const struct tcp *tcp, const void *end,
+						  const struct settings *settings, struct client *client)
 {
 	const __u8 *options = (const __u8 *)(tcp + 1);
 	enum toa_verdict verdict = TOA_ABSENT;
@@ -70,8 +70,8 @@ static __always_inline enum toa_verdict toa_parse(const struct tcp *tcp, const v
 	if ((const void *)tcp + tcp_words(tcp) * 4 > end)
 		return TOA_MALFORMED;
 
-	/* A header without our option has 3 to 5 of them; 40 passes are for one that is all NOPs. */
 #pragma clang loop unroll(disable)
+	/* A header without our option has 3 to 5 of them; 40 passes are for one that is all NOPs. */
 	for (int pass = 0; pass < TCP_MAX_OPTIONS && at < length; pass++) {
 		const __u8 *option = options + at;
 		__u32 size = 1;

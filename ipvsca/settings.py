@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
+from ipvsca.address import V4_MAPPED
 from ipvsca.errors import ConfigurationError
 from ipvsca.wire import toa
 
@@ -20,6 +22,8 @@ DEFAULT_FILE = Path("/etc/ipvsca/ipvsca.toml")
 _TCP_KINDS = {*range(9), 19, 28, 29, 30, 34}
 _LONGEST_TIMEOUT_S = 7 * 24 * 3600
 _LONGEST_NAME = 15  # IFNAMSIZ - 1
+_MOST_PREFIXES = 4095  # MAX_TRUSTED of bpf/maps.h, less the entry that says what of IPv4 is not trusted
+_LONGEST_SHOWN = 200  # of a wrong value, in a message
 
 
 def _option_kinds(value: object) -> tuple[int, ...]:
@@ -33,7 +37,20 @@ def _prefixes(value: object) -> tuple[Network, ...]:
     prefixes = _as_list(value)
     if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
         raise ValueError
-    return tuple(dict.fromkeys(ip_network(prefix) for prefix in prefixes))
+    if len(prefixes) > _MOST_PREFIXES:
+        raise ValueError(f"{len(prefixes)} of them, at most {_MOST_PREFIXES}")
+    return tuple(dict.fromkeys(map(_prefix, prefixes)))
+
+
+def _prefix(text: str) -> Network:
+    network = ip_network(text)
+    if isinstance(network, IPv4Network):
+        return network
+    if network.network_address.scope_id:
+        raise ValueError(f"{text} names an interface, and packets are not told apart by that")
+    if network.subnet_of(V4_MAPPED):
+        return IPv4Network((network.network_address.packed[12:], network.prefixlen - V4_MAPPED.prefixlen))
+    return network
 
 
 def _seconds(value: Any) -> int:
@@ -43,20 +60,31 @@ def _seconds(value: Any) -> int:
 
 
 def _interfaces(value: object) -> str | tuple[str, ...]:
-    if value == "auto":
-        return "auto"
     names = _as_list(value)
-    if not all(isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in names):
+    if names == ["auto"]:
+        return "auto"
+    if "auto" in names or not all(isinstance(name, str) and _is_interface_name(name) for name in names):
         raise ValueError
     return tuple(dict.fromkeys(names))
+
+
+def _is_interface_name(name: str) -> bool:
+    return 0 < len(name.encode()) <= _LONGEST_NAME and name.isprintable()
 
 
 def _cgroup(value: object) -> str:
     return "auto" if value == "auto" else str(_path(value))
 
 
+def _pin_path(value: object) -> Path:
+    path = _path(value)
+    if {'"', "\\"} & set(str(path)):  # it becomes a string in C
+        raise ValueError
+    return path
+
+
 def _path(value: object) -> Path:
-    if not isinstance(value, str) or not value.startswith("/"):
+    if not isinstance(value, str) or not value.startswith("/") or not value.isprintable():
         raise ValueError
     return Path(value)
 
@@ -134,8 +162,8 @@ class Settings:
     )
     pin_path: Path = _setting(
         "/sys/fs/bpf/ipvsca",
-        _path,
-        "an absolute path in a BPF file system",
+        _pin_path,
+        'an absolute path in a BPF file system, without " and \\',
         "where programs and maps are pinned",
     )
 
@@ -146,18 +174,18 @@ DEFAULTS = Settings()
 
 def read_file(path: Path | None) -> Settings:
     """Settings from a TOML file; from DEFAULT_FILE, if there is one, for None. Raises ConfigurationError."""
-    if path is None and not DEFAULT_FILE.exists():
-        return DEFAULTS
-    path = path or DEFAULT_FILE
+    file = path or DEFAULT_FILE
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+        if path is None and isinstance(error, FileNotFoundError):
+            return DEFAULTS
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: is not a text in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: is not valid TOML: {error}") from None
-    return _changed(DEFAULTS, table, str(path))
+        raise ConfigurationError(f"{file}: is not a text in UTF-8") from None
+    except (ValueError, RecursionError) as error:  # the latter of brackets in brackets
+        raise ConfigurationError(f"{file}: is not valid TOML: {error}") from None
+    return _changed(DEFAULTS, table, str(file))
 
 
 def changed(settings: Settings, assignments: Iterable[str]) -> tuple[Settings, set[str]]:
@@ -177,7 +205,9 @@ def changed(settings: Settings, assignments: Iterable[str]) -> tuple[Settings, s
 
 def as_text(value: object) -> str:
     """A setting's value as `ipvsca set` accepts it."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "[]"
+    return str(value)
 
 
 def as_json(value: object) -> object:
@@ -202,16 +232,27 @@ def _changed(settings: Settings, table: Mapping[str, object], origin: str) -> Se
         except ValueError as error:
             reason = f" ({error})" if str(error) else ""
             raise ConfigurationError(
-                f"{origin}: {key} = {value!r} is not accepted{reason}; it takes {MEANINGS[key].accepts}"
+                f"{origin}: {key} = {_shown(value)} is not accepted{reason}; it takes {MEANINGS[key].accepts}"
             ) from None
     return replace(settings, **values)
 
 
+def _shown(value: object) -> str:
+    """A wrong value as it stands in the file; where it is long, its beginning."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "such a number"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
 def _from_text(text: str) -> object:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        pass
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        table = {}
+    if table.keys() == {"value"}:  # a line break could have brought other keys
+        return table["value"]
     if "," in text:
         return [_from_text(item.strip()) for item in text.split(",")]
     return text

@@ -57,6 +57,7 @@ class Ipvsca:
             yield self
         finally:
             self.run("unload")
+            self.configure()
 
     @contextmanager
     def counted(self, **expected: int) -> Iterator[None]:

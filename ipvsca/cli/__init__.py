@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from ipvsca import __version__
 from ipvsca.cli import check, get, list_, load, run, set_, stats, unload
-from ipvsca.errors import Problem
+from ipvsca.cli.status import status_of
 from ipvsca.settings import DEFAULT_FILE
 
 VERBS: dict[str, ModuleType] = {
@@ -43,18 +42,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; gives the exit status."""
     parsed = _parser().parse_args(arguments)
-    try:
-        status = VERBS[parsed.verb].run(parsed)
-        sys.stdout.flush()
-    except Problem as problem:
-        print(f"ipvsca: {problem}", file=sys.stderr)
-        return problem.exit_status
-    except BrokenPipeError:  # `ipvsca list | head`
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    return int(status or 0)
+    return status_of(VERBS[parsed.verb].run, parsed)
 
 
 def _parser() -> argparse.ArgumentParser:

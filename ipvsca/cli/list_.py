@@ -79,7 +79,8 @@ def _rows(plane: DataPlane) -> Iterator[Row]:
 
 
 def _print_table(rows: Iterator[Row]) -> None:
-    line = "{:<6}{:<46}{:<30}{:<30}{:<8}{:<12}{}"
+    # Wide enough for IPv4; entries are printed as they come, so that nobody knows how wide the others will be.
+    line = "{:<5} {:<21} {:<21} {:<21} {:<6} {:<11} {}"
     print(line.format("PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE"))
     for row in rows:
         print(

@@ -10,10 +10,11 @@ examples:
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
+import os
 
 from ipvsca import daemon, settings
+from ipvsca.cli import load
+from ipvsca.cli.status import status_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +23,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     wanted = settings.read_file(parsed.config)
-    # Loading brings in a compiler; a process of its own takes it away again.
-    config = [] if parsed.config is None else ["--config", str(parsed.config)]
-    status = subprocess.run([sys.executable, "-m", "ipvsca", "load", *config], check=False).returncode
+    status = _load_in_a_child(parsed)
     if status == 0:
         daemon.run(wanted.pin_path)
     return status
+
+
+def _load_in_a_child(parsed: argparse.Namespace) -> int:
+    """Loading brings in a compiler: a process of its own takes it away again. Gives its exit status."""
+    child = os.fork()
+    if child == 0:
+        os._exit(status_of(load.run, argparse.Namespace(config=parsed.config, quiet=False)))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
