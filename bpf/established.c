@@ -1,4 +1,5 @@
 /* sock_ops: when the kernel has established a connection, find its client and put it into the connection's socket. */
+#include "flows.h"
 #include "packet.h"
 #include "state.h"
 #include "toa.h"
@@ -65,6 +66,43 @@ static __always_inline bool learn_from_syn(const struct handshake *handshake, st
 	return fresh;
 }
 
+/* An announcement named the client of this connection ahead of it. */
+static __always_inline bool learn_from_flow(const struct handshake *handshake, struct client *client)
+{
+	const struct settings *settings = current_settings();
+	struct flow flow = {
+		.lip = handshake->lip,
+		.rip = handshake->rip,
+		.lport = handshake->lport,
+		.rport = handshake->rport,
+		.protocol = PROTOCOL_TCP,
+	};
+	struct learnt *learnt;
+
+	if (!settings)
+		return false;
+	learnt = find_flow(&flow, settings->tcp_timeout_ns, bpf_ktime_get_ns());
+	if (!learnt)
+		return false;
+	*client = learnt->client;
+	forget_flow(&flow);
+	return true;
+}
+
+/* Where a TCP connect to this client has to go. */
+static __always_inline void keep_way_back(const struct handshake *handshake, const struct client *client)
+{
+	const struct settings *settings = current_settings();
+	struct reply reply = { .client = client->address, .cport = client->port, .protocol = PROTOCOL_TCP };
+	struct way_back way = {
+		.flow = { .lip = handshake->lip, .lport = handshake->lport },
+		.learnt_ns = client->learnt_ns,
+	};
+
+	if (settings && settings->tcp_connect)
+		replies.update(&reply, &way);
+}
+
 static __always_inline void restore(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *socket = ops->sk;
@@ -81,6 +119,8 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 	} else if (learn_from_ack(ops, &handshake.lip, &client)) {
 		event = COUNTER_tcp_restored_ack;
 		client.learnt_from = LEARNT_FROM_ACK;
+	} else if (learn_from_flow(&handshake, &client)) {
+		event = COUNTER_tcp_restored_announcement;
 	} else {
 		count(COUNTER_tcp_no_client);
 		return;
@@ -88,6 +128,7 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 	client.learnt_ns = bpf_ktime_get_ns();
 	if (!clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
 		event = COUNTER_refused_ack_memory;
+	keep_way_back(&handshake, &client);
 	count_from(event, &handshake.lip, client.learnt_ns);
 }
 

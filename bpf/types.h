@@ -15,10 +15,14 @@ struct address {
 	__be32 word[4];
 };
 
+#define NOWHERE ((struct address){})
+
 /* Where a client was learnt; ipvsca/kernel/layout.py names them for people. */
 enum learnt_from {
 	LEARNT_FROM_ACK = 1, /* option in the segment that ended the handshake */
 	LEARNT_FROM_SYN = 2, /* option in the SYN */
+	LEARNT_FROM_ANNOUNCEMENT = 3, /* ICMP echo ahead of the flow */
+	LEARNT_FROM_CONNECT = 4, /* the application connected to it */
 };
 
 /* Who is behind a director's LIP:lport. */
@@ -43,6 +47,50 @@ struct handshake {
 	__u32 isn; /* host byte order */
 };
 
+/*
+ * A flow as the real server sees it. `rip` is NOWHERE in the entry that every flow has: a socket that is bound to no address
+ * cannot tell at which one a datagram arrived. Only where one LIP:lport speaks to several of our addresses, each of these
+ * flows has an entry with its own `rip` besides.
+ */
+struct flow {
+	struct address lip;
+	struct address rip;
+	__be16 lport;
+	__be16 rport;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 pad[3];
+};
+
+/* The client of a flow. */
+struct learnt {
+	struct client client;
+	struct address rip; /* where the flow goes */
+	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
+	__u8 is_ambiguous; /* flows to other addresses of ours have this key too: look at theirs */
+	__u8 has_reply; /* `replies` leads to this flow */
+	__u8 is_shared; /* another flow of the same client leads to the same socket: the last one received from is answered */
+	__u8 pad[5];
+};
+
+/*
+ * Whom an application answers: a client, from a socket of this port and address (NOWHERE for one that is bound to none).
+ * For TCP the socket's end is left out: it connects from whatever port.
+ */
+struct reply {
+	struct address client;
+	struct address rip;
+	__be16 cport;
+	__be16 rport;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* Through which flow. For TCP there is no entry in `flows`, and `learnt_ns` tells how long this may be used. */
+struct way_back {
+	struct flow flow;
+	__u64 learnt_ns;
+};
+
 struct prefix {
 	__u32 length; /* bits, 0 to 128, counted in the 16-byte form */
 	struct address address;
@@ -51,6 +99,8 @@ struct prefix {
 struct settings {
 	__u64 kinds[4]; /* bitmap of the TCP option kinds that name a client */
 	__u64 tcp_timeout_ns;
+	__u64 udp_timeout_ns;
+	__u64 tcp_connect; /* 1: a TCP connect to a client goes to its director */
 };
 
 struct counter {
@@ -59,12 +109,34 @@ struct counter {
 	struct address last_source;
 };
 
+/* What the daemon's sweeps took out of `flows`, or found that the kernel had dropped. */
+struct swept {
+	__u64 expired;
+	__u64 evicted;
+};
+
 /* What was loaded, and from what: written last, so a folder without it is not a finished load. */
 struct build {
 	char digest[64]; /* SHA-256 of the sources, hexadecimal */
 	char version[32];
 	__u64 loaded_ns; /* CLOCK_REALTIME */
 };
+
+static __always_inline bool is_same(const struct address *one, const struct address *other)
+{
+	return one->word[0] == other->word[0] && one->word[1] == other->word[1] && one->word[2] == other->word[2] &&
+	       one->word[3] == other->word[3];
+}
+
+static __always_inline bool is_nowhere(const struct address *address)
+{
+	return !address->word[0] && !address->word[1] && !address->word[2] && !address->word[3];
+}
+
+static __always_inline bool is_same_client(const struct client *one, const struct client *other)
+{
+	return one->port == other->port && is_same(&one->address, &other->address);
+}
 
 static __always_inline struct address mapped(__be32 ipv4)
 {

@@ -16,7 +16,7 @@ from typing import Any
 from ipvsca import counters
 from ipvsca.address import V4_MAPPED, Address, to_mapped
 from ipvsca.kernel import layout
-from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table
+from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, possible_cpus
 from ipvsca.settings import DEFAULTS, Network, Settings
 
 NANOSECONDS = 1_000_000_000
@@ -82,12 +82,19 @@ class DataPlane:
             DEFAULTS,
             tcpopt_addr=tuple(kind for kind in range(256) if running.kinds[kind // 64] >> kind % 64 & 1),
             tcp_timeout=running.tcp_timeout_ns // NANOSECONDS,
+            udp_timeout=running.udp_timeout_ns // NANOSECONDS,
+            tcp_connect=bool(running.tcp_connect),
+            max_flows=self.table("flows").max_entries,
             trusted=self._trusted(),
         )
 
     def apply(self, settings: Settings) -> None:
         """Put settings into force. A prefix that stays trusted is trusted all the time."""
-        running = layout.Settings(tcp_timeout_ns=settings.tcp_timeout * NANOSECONDS)
+        running = layout.Settings(
+            tcp_timeout_ns=settings.tcp_timeout * NANOSECONDS,
+            udp_timeout_ns=settings.udp_timeout * NANOSECONDS,
+            tcp_connect=settings.tcp_connect,
+        )
         for kind in settings.tcpopt_addr:
             running.kinds[kind // 64] |= 1 << kind % 64
         self.table("settings").put(ONLY, running)
@@ -114,10 +121,30 @@ class DataPlane:
     def counts(self) -> dict[str, Count]:
         """Every counter by name."""
         table = self.table("counters")
-        return {
+        counts = {
             meaning.name: _count(meaning, table.get_per_cpu(ctypes.c_uint32(meaning.index)))
             for meaning in counters.meanings()
         }
+        swept = self.swept()
+        others = (0,) * (possible_cpus() - 1)
+        swept_counts = {
+            meaning.name: Count(meaning, (getattr(swept, field), *others), 0, None)
+            for field, meaning in counters.SWEPT.items()
+        }
+        return counts | swept_counts
+
+    def swept(self) -> layout.Swept:
+        """What sweeps took out of the flows, and what the kernel dropped to make room."""
+        return self.table("swept").get(ONLY) or layout.Swept()
+
+    def flows(self) -> Iterator[tuple[layout.Flow, layout.Learnt]]:
+        """Every flow, once; entries past their time are among them until they are swept."""
+        for keys, values in self.table("flows").batches():
+            sizes = ctypes.sizeof(layout.Flow), ctypes.sizeof(layout.Learnt)
+            for index in range(len(keys) // sizes[0]):
+                learnt = layout.Learnt.from_buffer_copy(values, index * sizes[1])
+                if not learnt.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
+                    yield layout.Flow.from_buffer_copy(keys, index * sizes[0]), learnt
 
     def handshakes(self) -> Iterator[tuple[layout.Handshake, layout.Client]]:
         """Clients that a SYN told and whose connection is not established (yet)."""

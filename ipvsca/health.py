@@ -15,7 +15,7 @@ from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
 from ipvsca.loader import Pins
 from ipvsca.settings import Settings
 
-_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt")
+_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt")
 
 _UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 _MALFORMED = "a director, or something between, writes broken TCP headers"
@@ -35,6 +35,12 @@ _HINTS = {
     "refused_syn_memory": _MEMORY,
     "refused_syn_fragment": "SYNs arrive in fragments, which are not looked at: mind the MTU towards the server",
     "getpeername_unshowable": "clients have IPv6, but the application listens on an IPv4 socket: let it listen on [::]",
+    "recvmsg_ambiguous": "a director uses a LIP:lport towards several addresses of this host: bind a socket to each",
+    "flows_evicted": "more flows at once than max_flows: raise it",
+    "refused_announcement_untrusted": _UNTRUSTED,
+    "refused_announcement_kind": _LENGTH,
+    "refused_announcement_client": _CLIENT,
+    "refused_announcement_memory": _MEMORY,
     "syn_expired": "handshakes take longer than tcp_timeout: raise it",
 }
 """What an operator should think of where a counter is not 0."""

@@ -89,9 +89,10 @@ def load(settings: Settings) -> Loaded:
         wanted = interfaces.select(settings.interfaces)
         _make_folders(pins, steps)
         compile_ = not _is_current(pins)
-        with _programs(pins, compile_, steps) as programs, DataPlane(pins.root) as plane:
+        with _programs(pins, compile_, settings.max_flows, steps) as programs, DataPlane(pins.root) as plane:
             if compile_:
                 _refuse_other_layouts(plane, pins)
+            _refuse_another_size(plane, settings)
             _apply(plane, settings, steps)
             changes = [
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
@@ -165,7 +166,7 @@ def _is_current(pins: Pins) -> bool:
 
 
 @contextmanager
-def _programs(pins: Pins, compile_: bool, steps: Steps) -> Iterator[Programs]:
+def _programs(pins: Pins, compile_: bool, max_flows: int, steps: Steps) -> Iterator[Programs]:
     """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps."""
     if not compile_:
         yield {program: steps.hold(bpf.get(pins.program(program))) for program in PROGRAMS}
@@ -175,7 +176,7 @@ def _programs(pins: Pins, compile_: bool, steps: Steps) -> Iterator[Programs]:
     for name in KEYS_AND_VALUES:
         if not (pins.maps / name).exists():
             steps.on_failure(_remove_pin, pins.maps / name)
-    with compiler.loaded_programs(pins.maps) as programs:
+    with compiler.loaded_programs(pins.maps, max_flows) as programs:
         yield programs
 
 
@@ -185,6 +186,15 @@ def _refuse_other_layouts(plane: DataPlane, pins: Pins) -> None:
         raise Problem(
             f"{pins.root} holds maps of another version ({'; '.join(differing)}): `ipvsca unload`, then load again; "
             "connections accepted until then show the director"
+        )
+
+
+def _refuse_another_size(plane: DataPlane, settings: Settings) -> None:
+    size = plane.settings().max_flows
+    if size != settings.max_flows:
+        raise Problem(
+            f"max_flows is {settings.max_flows}, but programs are loaded with {size}: `ipvsca unload`, then load "
+            "again; clients known by then are lost"
         )
 
 

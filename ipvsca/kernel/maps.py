@@ -19,9 +19,12 @@ Value = TypeVar("Value", bound=Any)
 KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "clients": (ctypes.c_int32, layout.Client),
     "handshakes": (layout.Handshake, layout.Client),
+    "flows": (layout.Flow, layout.Learnt),
+    "replies": (layout.Reply, layout.WayBack),
     "trusted": (layout.Prefix, ctypes.c_uint8),
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),
+    "swept": (ctypes.c_uint32, layout.Swept),
     "build": (ctypes.c_uint32, layout.Build),
 }
 """Every map of bpf/maps.h."""
@@ -72,6 +75,14 @@ class Table(Generic[Key, Value]):
             value = self.get(key)
             if value is not None:
                 yield key, value
+
+    def batches(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries of a hash, many at a time: keys one behind the other, and their values."""
+        return bpf.batches(self.fd, ctypes.sizeof(self._key), ctypes.sizeof(self._value))
+
+    @property
+    def max_entries(self) -> int:
+        return int(bpf.map_info(self.fd).max_entries)
 
     def mismatch(self) -> str | None:
         """How this map differs from layout.py in its sizes, or None."""

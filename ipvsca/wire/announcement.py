@@ -11,7 +11,6 @@ reference that bpf/announcement.h is tested against.
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,8 +24,10 @@ MAGIC = 123
 LENGTH = 42  # bytes of the whole IP packet
 OPTION_LENGTH = 8
 IDENTIFIERS = (0x1234, 0x3412)  # as read in network byte order, from a big-endian and from a little-endian director
-PROTOCOLS = (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+PROTOCOL_TCP = 6
+PROTOCOL_UDP = 17
 
+_ICMP_PROTOCOL = 1
 _ECHO_REQUEST = 8
 _IP = struct.Struct("!BBHHHBBH4s4s")
 _ICMP = struct.Struct("!BBHHH")
@@ -84,7 +85,7 @@ def parse(packet: bytes, kinds: Collection[int] = DEFAULT_KINDS) -> Parsed:
     version_words, _, total, _, fragment, _, protocol, _, lip, rip = _IP.unpack_from(packet)
     header = (version_words & 0xF) * 4
     message = packet[header : header + LENGTH - _IP.size]
-    if protocol != socket.IPPROTO_ICMP or fragment & _FRAGMENT_OFFSET or not _resembles(message):
+    if protocol != _ICMP_PROTOCOL or fragment & _FRAGMENT_OFFSET or not _resembles(message):
         return Parsed(Verdict.ABSENT)
     if fragment & _MORE_FRAGMENTS:
         return Parsed(Verdict.FRAGMENT)
@@ -96,7 +97,7 @@ def parse(packet: bytes, kinds: Collection[int] = DEFAULT_KINDS) -> Parsed:
 
 
 def build(announcement: Announcement, *, little_endian: bool = True) -> bytes:
-    """The whole IP packet, as a director of this byte order sends it. Raises ValueError for other addresses than IPv4."""
+    """The whole IP packet, as a director of this byte order sends it. Raises ValueError where not all is IPv4."""
     ends = (announcement.director, announcement.server, announcement.client)
     if any(end.address.version != 4 for end in ends):
         raise ValueError("an announcement names IPv4 addresses only")
@@ -113,14 +114,14 @@ def build(announcement: Announcement, *, little_endian: bool = True) -> bytes:
         client.address.packed,
     )
     message = _with_checksum(_ICMP.pack(_ECHO_REQUEST, 0, 0, identifier, 0) + payload, 2)
-    ip = _IP.pack(0x45, 0, LENGTH, 0, 0, 64, socket.IPPROTO_ICMP, 0, director.address.packed, server.address.packed)
+    ip = _IP.pack(0x45, 0, LENGTH, 0, 0, 64, _ICMP_PROTOCOL, 0, director.address.packed, server.address.packed)
     return _with_checksum(ip, 10) + message
 
 
 def _judge(message: bytes, lip: bytes, rip: bytes, kinds: Collection[int]) -> Parsed:
     magic, protocol, lport, rport, kind, length, port, address = _PAYLOAD.unpack_from(message, _ICMP.size)
     fixed = _has_header(message) and magic == MAGIC and length == OPTION_LENGTH
-    if not fixed or protocol not in PROTOCOLS or not lport or not rport:
+    if not fixed or protocol not in (PROTOCOL_TCP, PROTOCOL_UDP) or not lport or not rport:
         return Parsed(Verdict.MALFORMED)
     if kind not in kinds:
         return Parsed(Verdict.KIND)
@@ -145,7 +146,7 @@ def _has_header(message: bytes) -> bool:
 
 def _sum(data: bytes) -> int:
     """The internet checksum (RFC 1071) of an even number of bytes: 0 over data that contains its own right checksum."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
