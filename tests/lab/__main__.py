@@ -11,18 +11,20 @@ from collections.abc import Sequence
 from ipvsca.address import Endpoint
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.lab import addresses as a
-from tests.lab.messages import Position, Service, Toa, Where
+from tests.lab.messages import Announce, Position, Protocol, Service, Toa, Where
 from tests.lab.namespace import Namespace
 from tests.lab.topology import Lab
 
 PORT = 80
 NAT64_PORT = 64
+UDP_PORT = 53
 
 EPILOG = f"""\
 services:
   {a.VIP_V4}:{PORT}          to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT}
   [{a.VIP_V6}]:{PORT}    to [{a.RIPS_V6[0]}]:{PORT} and [{a.RIPS_V6[1]}]:{PORT}
   [{a.VIP_V6}]:{NAT64_PORT}    to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT} (NAT64)
+  the first two with UDP and port {UDP_PORT}; over IPv4, clients are announced
 
 variables of the shell:
   $CLIENT $DIRECTOR $SERVER    put before a command, run it in that namespace
@@ -103,12 +105,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def services(toa: Toa) -> list[Service]:
-    """IPv4, IPv6 and NAT64 on ports of their own."""
+    """TCP with IPv4, IPv6 and NAT64 on ports of their own, and UDP."""
     to_v4, to_v6 = (tuple(Endpoint(rip, PORT) for rip in rips) for rips in (a.RIPS_V4, a.RIPS_V6))
-    return [
+    tcp = [
         Service(Endpoint(a.VIP_V4, PORT), to_v4, toa),
         Service(Endpoint(a.VIP_V6, PORT), to_v6, toa),
         Service(Endpoint(a.VIP_V6, NAT64_PORT), to_v4, toa),
+    ]
+    return tcp + [
+        Service(
+            Endpoint(vip, UDP_PORT),
+            tuple(Endpoint(rip, UDP_PORT) for rip in rips),
+            protocol=Protocol.UDP,
+            announce=announce,
+        )
+        for vip, rips, announce in ((a.VIP_V4, a.RIPS_V4, Announce(kind=toa.kind)), (a.VIP_V6, a.RIPS_V6, None))
     ]
 
 

@@ -99,6 +99,11 @@ class Table:
         """The live entry to which a packet from a real server on this path belongs."""
         return self._live(self._from_server.get(path), now)
 
+    def of(self, client: Endpoint) -> list[Entry]:
+        """The entries of this client, dead ones among them."""
+        address, port = client.address.packed, client.port.to_bytes(2)
+        return [entry for entry in self if (entry.outside.source, entry.outside.ports[:2]) == (address, port)]
+
     def free_path(self, service: Service, server: Endpoint, now: float) -> Path:
         """The path from the next free local address and port to this server: each real server has a pool of its own.
 

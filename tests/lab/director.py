@@ -4,9 +4,9 @@
 answer, `{"answer": ...}` or `{"error": "..."}`:
 
     {"do": "configure", "settings": ...}   see messages.Settings; the first answer also says that we are ready
-    {"do": "connections"}                  a list of messages.Connection
-    {"do": "forget", "client": ...}        the number of connections forgotten: this client's, or all where it is null
-    {"do": "inject", "packet": "..."}      write these bytes (hex), an IP packet, for the kernel to forward
+    {"do": "connections", "client": ...}   a list of messages.Connection: this client's, or all where it is null
+    {"do": "forget", "client": ...}        how many connections were forgotten: this client's, or all where it is null
+    {"do": "inject", "packets": [...]}     write IP packets (hex), for the kernel to forward
     {"do": "stats"}                        counters by name
 
 What came on the TUN device before a request has been dealt with before its answer.
@@ -75,16 +75,22 @@ def _answer(request: dict[str, Any], tun: int, fullnat: Fullnat) -> object:
             fullnat.configure(Settings.from_json(request["settings"]))
             return None
         case "connections":
-            return fullnat.connections()
+            return fullnat.connections(_client(request))
         case "forget":
-            client = request["client"]
-            return fullnat.forget(None if client is None else Endpoint.parse(client))
+            return fullnat.forget(_client(request))
         case "inject":
-            return os.write(tun, bytes.fromhex(request["packet"]))
+            for packet in request["packets"]:
+                os.write(tun, bytes.fromhex(packet))
+            return None
         case "stats":
             return fullnat.counters
         case unknown:
             raise ValueError(f"unknown request {unknown!r}")
+
+
+def _client(request: dict[str, Any]) -> Endpoint | None:
+    client = request["client"]
+    return None if client is None else Endpoint.parse(client)
 
 
 def serve(tun: int, fullnat: Fullnat) -> None:
@@ -109,6 +115,8 @@ def serve(tun: int, fullnat: Fullnat) -> None:
 
 def main() -> None:
     """Run on the TUN device named by the first argument."""
+    # On one CPU: the kernel keeps packets in order for a CPU, not for a process that moves to another.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     fullnat = Fullnat(Settings(), time.monotonic)
     serve(open_tun(sys.argv[1]), fullnat)
 

@@ -5,12 +5,12 @@ What to do with a packet is its protocol's handler's business, which keeps that 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable
 
 from ipvsca.address import Endpoint
 from tests.lab import ip
+from tests.lab.connections import Entry, Table
 from tests.lab.handler import Handler
 from tests.lab.messages import Connection, Settings
 from tests.lab.tcp_handler import TcpHandler
@@ -45,26 +45,26 @@ class Fullnat:
             self.counters[f"dropped_{reason}"] += 1
             return []
 
-    def connections(self) -> list[Connection]:
-        """Every live connection."""
-        self.sweep()
-        tables = (handler.table for handler in self._handlers.values())
-        return [entry.describe() for entry in itertools.chain.from_iterable(tables)]
+    def connections(self, client: Endpoint | None = None) -> list[Connection]:
+        """The live connections: this client's, or all."""
+        return [entry.describe() for _, entry in self._entries(client)]
 
-    def forget(self, client: Endpoint | None) -> int:
-        """Forget a client's connections, or everybody's, and say how many they were. Their local ports are free."""
-        forgotten = 0
-        for handler in self._handlers.values():
-            for entry in list(handler.table):
-                if client is None or entry.outside.ends[0] == client:
-                    handler.table.remove(entry)
-                    forgotten += 1
-        return forgotten
+    def forget(self, client: Endpoint | None = None) -> int:
+        """Forget live connections, this client's or all, and say how many they were. Their local ports are free."""
+        entries = self._entries(client)
+        for table, entry in entries:
+            table.remove(entry)
+        return len(entries)
 
     def sweep(self) -> None:
         """Forget connections that are past their time."""
         for handler in self._handlers.values():
             handler.table.sweep(self._clock())
+
+    def _entries(self, client: Endpoint | None) -> list[tuple[Table, Entry]]:
+        self.sweep()
+        tables = [handler.table for handler in self._handlers.values()]
+        return [(table, entry) for table in tables for entry in (table if client is None else table.of(client))]
 
     def _swallow(self, header: ip.Header, payload: bytearray) -> list[bytes]:
         """Count what is addressed to the director itself: a real server answers an announcement with an echo reply."""

@@ -72,8 +72,11 @@ class Lab:
 
     def set_server_mtu(self, mtu: int) -> None:
         """Change the MTU between director and real servers, in bytes, at both ends."""
-        self.director.run(["ip", "link", "set", "servers", "mtu", str(mtu)])
-        self.server.run(["ip", "link", "set", "eth0", "mtu", str(mtu)])
+        self._set_mtu("servers", self.server, mtu)
+
+    def set_client_mtu(self, mtu: int) -> None:
+        """Change the MTU between clients and director, in bytes, at both ends."""
+        self._set_mtu("clients", self.client, mtu)
 
     def _build(self, stack: ExitStack) -> None:
         self.bpffs = stack.enter_context(sandbox.bpffs())
@@ -93,6 +96,10 @@ class Lab:
         for device, host in (("clients", self.client), ("servers", self.server)):
             _ip(self.director, [f"link add {device} type veth peer name eth0 netns {host.pid}"])
         self.set_server_mtu(self._server_mtu)
+
+    def _set_mtu(self, device: str, host: Namespace, mtu: int) -> None:
+        self.director.run(["ip", "link", "set", device, "mtu", str(mtu)])
+        host.run(["ip", "link", "set", "eth0", "mtu", str(mtu)])
 
     def _configure_director(self) -> None:
         gateways = {
