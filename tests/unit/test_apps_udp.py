@@ -216,29 +216,19 @@ def test_v6only_refuses_ipv4(each_app: UdpApp, port: int, shared: Path) -> None:
 
 
 def test_survives_clients_that_leave(each_app: UdpApp, port: int, shared: Path) -> None:
-    """Answers to them come back as errors. Whoever has such a client's port next is served."""
+    """Answers to them come back as errors."""
     with running(each_app, "127.0.0.1", port, shared=shared) as run:
-        with client_at("127.0.0.1", port) as client:
+        with client_at("127.0.0.1", port) as client, stopped(run):
             source_port = client.getsockname()[1]
-            each_app.ask(client, b"first", run.directory)
-            with stopped(run):
-                for _ in range(5):
-                    client.send(b"\0\1leaving")
-                client.close()
-        with client_at("127.0.0.1", port, source_port=source_port) as client:
-            seen = asked_again(each_app, client, run)
+            for _ in range(5):
+                client.send(b"\0\1leaving")
+            client.close()
+        with client_at("127.0.0.1", port, source_port=source_port if each_app.one_client else 0) as client:
+            seen = each_app.ask(client, b"again", run.directory)
+            while each_app.one_client and seen.payload != b"again":  # answers to who had its address before
+                seen = read_datagram(client.recv(2048))
             assert seen == expected(each_app, client, Stack.IPV4, b"again")
         assert run.process.poll() is None
-
-
-def asked_again(application: UdpApp, client: socket.socket, run: Running) -> SeenDatagram:
-    """The answer to what this client sends, behind late answers to whoever had its address before."""
-    with contextlib.suppress(TimeoutError):
-        client.settimeout(0.1)
-        while client.recv(2048):
-            pass
-    client.settimeout(TIMEOUT_S)
-    return application.ask(client, b"again", run.directory)
 
 
 # How they are started and ended
@@ -263,7 +253,7 @@ def test_its_processes_follow_the_first(each_app: UdpApp, port: int, shared: Pat
 def test_a_taken_port_is_reported(each_app: UdpApp, port: int, shared: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", port))
-        with pytest.raises(NotReady, match=r"(?i)in use"), running(each_app, "127.0.0.1", port, shared=shared):
+        with pytest.raises(NotReady, match=r"(?i)in ?use"), running(each_app, "127.0.0.1", port, shared=shared):
             pytest.fail("it runs")
 
 
