@@ -9,7 +9,7 @@ from pathlib import Path
 from ipvsca import ageing
 from ipvsca.dataplane import DataPlane
 
-SWEEP_INTERVAL_S = 10
+LONGEST_INTERVAL_S = 10.0
 
 _STOP = {signal.SIGTERM, signal.SIGINT}
 
@@ -19,13 +19,15 @@ def run(pin_path: Path) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
         print("running", flush=True)
-        while signal.sigtimedwait(_STOP, SWEEP_INTERVAL_S) is None:
-            _sweep(pin_path)
+        while signal.sigtimedwait(_STOP, _sweep(pin_path)) is None:
+            pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _sweep(pin_path: Path) -> None:
-    """Maps are opened anew each time, to see whether they are still there."""
+def _sweep(pin_path: Path) -> float:
+    """Gives the seconds until the next one. Maps are opened anew each time, to see whether they are still there."""
     with DataPlane(pin_path) as plane:
         ageing.sweep(plane, time.monotonic_ns())
+        settings = plane.settings()
+    return min(LONGEST_INTERVAL_S, settings.tcp_timeout / 2, settings.udp_timeout / 2)

@@ -11,6 +11,7 @@ from ipvsca.dataplane import Count, DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, machine
 from ipvsca.kernel.interfaces import Filter, Interface, Interfaces, Mark
+from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
 from ipvsca.loader import Pins
 from ipvsca.settings import Settings
@@ -80,6 +81,11 @@ class Health:
     """The counter that last saw an option which was believed."""
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether the programs are, and can be read: only then is anything known of traffic."""
+        return self.attachments[0].ok
+
+    @property
     def can_restore(self) -> bool:
         return all(finding.ok for finding in self.requirements)
 
@@ -104,7 +110,7 @@ def _counts(pin_path: Path) -> Mapping[str, Count]:
     try:
         with DataPlane(pin_path) as plane:
             return plane.counts()
-    except Problem:
+    except (Problem, OSError):
         return {}
 
 
@@ -127,15 +133,17 @@ def _attachments(settings: Settings) -> Iterator[Finding]:
         yield from _cgroup_attachments(Pins(settings.pin_path), cgroup)
         yield from _interface_attachments(Pins(settings.pin_path), settings)
     except Problem as problem:
-        yield Finding("what the settings name is there", str(problem))
+        yield Finding("the cgroup and interfaces of the settings", str(problem))
 
 
 def _loaded(pin_path: Path) -> Finding:
     try:
         with DataPlane(pin_path) as plane:
             build = plane.build()
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         return Finding("programs are loaded", str(problem))
+    if missing := [name for name in KEYS_AND_VALUES if not (Pins(pin_path).maps / name).exists()]:
+        return Finding("programs are loaded", f"{missing[0]} in {pin_path}/maps is gone: `ipvsca unload`, then load")
     if not build.digest:
         return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")
     version = build.version.decode()
@@ -178,8 +186,9 @@ def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interfa
 def _program_ids(pins: Pins) -> set[int]:
     ids = set()
     for program in INGRESS_PROGRAMS:
-        with bpf.opened(pins.program(program)) as fd:
-            ids.add(bpf.program_id(fd))
+        if pins.program(program).exists():
+            with bpf.opened(pins.program(program)) as fd:
+                ids.add(bpf.program_id(fd))
     return ids
 
 

@@ -5,6 +5,7 @@ Under the pin folder:   maps/NAME   programs/NAME   links/NAME (cgroup programs;
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -207,8 +208,24 @@ def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> None:
 def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps) -> Iterator[str]:
     folder = steps.hold(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY))
     for program in CGROUP_PROGRAMS:
-        if _attach_program(pins.link(program), program, programs[program], folder, steps):
+        try:
+            is_new = _attach_program(pins.link(program), program, programs[program], folder, steps)
+        except OSError as error:
+            raise Problem(
+                f"{program.name} ({program.does}) cannot be attached to {cgroup}: {_reason(error)}"
+            ) from error
+        if is_new:
             yield f"{program.name} on {cgroup}: {program.does}"
+
+
+def _reason(error: OSError) -> str:
+    """Why an attachment was refused, and what to do."""
+    if error.errno != errno.EPERM:
+        return f"{error.strerror}; `bpftool cgroup tree` shows what is attached there and above"
+    return (
+        "another program holds this hook alone, there or in a cgroup above: `bpftool cgroup tree` shows it, without the"
+        " word `multi`; detach it, or set another cgroup"
+    )
 
 
 def _attach_program(pin: Path, program: Program, fd: int, cgroup: int, steps: Steps) -> bool:

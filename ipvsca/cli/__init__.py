@@ -41,8 +41,13 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; gives the exit status."""
+    return status_of(_run, arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int | None:
     parsed = _parser().parse_args(arguments)
-    return status_of(VERBS[parsed.verb].run, parsed)
+    status: int | None = VERBS[parsed.verb].run(parsed)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,6 +47,12 @@ def _print(found: Health) -> None:
     print("Hooks")
     for finding in found.attachments:
         _print_finding(finding)
+    if found.is_loaded:
+        _print_traffic(found)
+    print(_verdict(found))
+
+
+def _print_traffic(found: Health) -> None:
     print("Traffic")
     last = found.last_option
     if last is None:
@@ -58,7 +64,6 @@ def _print(found: Health) -> None:
         source = "" if hint.count.last_source is None else f", last from {hint.count.last_source}"
         ago = "" if hint.count.last_seconds_ago is None else f" {since(hint.count.last_seconds_ago)}"
         print(f"  {mark}  {hint.count.meaning.name} {hint.count.total}{source}{ago}: {hint.text}")
-    print(_verdict(found))
 
 
 def _print_finding(finding: Finding) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     client, director = (_prefix(parsed.client, "--client"), _prefix(parsed.director, "--director"))
     with DataPlane(settings.read_file(parsed.config).pin_path) as plane:
+        plane.table("clients")  # where it cannot be read, that is said before the table's head
         rows = islice(
             (
                 row
@@ -164,9 +164,9 @@ def _print_json(rows: Iterator[Row]) -> None:
     separator = "["
     for row in rows:
         values = {name: str(value) if isinstance(value, Endpoint) else value for name, value in vars(row).items()}
-        sys.stdout.write(f"{separator}\n{json.dumps(values)}")
+        print(f"{separator}\n{json.dumps(values)}", end="")
         separator = ","
-    sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
+    print("[]" if separator == "[" else "\n]")
 
 
 def _seconds(nanoseconds: int) -> float:
@@ -177,7 +177,7 @@ def _prefix(text: str | None, option: str) -> Network | None:
     try:
         return None if text is None else ip_network(text)
     except ValueError as error:
-        raise ConfigurationError(f"{option}: {error}") from None
+        raise ConfigurationError(f"{option}: {error}; it takes an address or a prefix, e.g. 10.8.0.0/24") from None
 
 
 def _within(address: Address, network: Network | None) -> bool:

@@ -29,4 +29,4 @@ def since(seconds: float | None) -> str:
 
 def coloured(text: str, code: int) -> str:
     """In an ANSI colour where standard output is a terminal, plain elsewhere."""
-    return f"\x1b[{code}m{text}\x1b[0m" if sys.stdout.isatty() else text
+    return f"\x1b[{code}m{text}\x1b[0m" if sys.stdout and sys.stdout.isatty() else text

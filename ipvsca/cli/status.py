@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from ipvsca.errors import Problem
 
 _INTERRUPTED = 130
 
 
-def status_of(run: Callable[[argparse.Namespace], int | None], parsed: argparse.Namespace) -> int:
-    """Run a verb to its end; gives the exit status."""
+def status_of(run: Callable[..., int | None], *arguments: Any) -> int:
+    """Run something to its end; gives the exit status."""
     try:
-        status = run(parsed)
-        sys.stdout.flush()
+        status = _status(run, *arguments)
+        print(end="", flush=True)  # not sys.stdout.flush(): it is None where standard output is closed
+    except BrokenPipeError:  # `ipvsca list | head`
+        # Python writes once more what is left, as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _status(run: Callable[..., int | None], *arguments: Any) -> int:
+    try:
+        return run(*arguments) or 0
     except Problem as problem:
         print(f"ipvsca: {problem}", file=sys.stderr)
         return problem.exit_status
-    except BrokenPipeError:  # `ipvsca list | head`
-        sys.stderr.close()
-        return 0
+    except SystemExit as end:  # argparse, after --help and after a wrong word
+        return int(end.code or 0)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return status or 0

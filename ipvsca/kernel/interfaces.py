@@ -7,6 +7,7 @@ clsact qdisc it hangs on. So nothing has to be remembered elsewhere, and nobody 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,24 +138,40 @@ class Interfaces:
         return next(((filter_, mark) for filter_, mark in self._marked(interface) if mark.pin_path == pin_path), None)
 
     def attach(self, interface: Interface, program: int, program_id: int, pin_path: Path) -> None:
-        """Put a program (its descriptor) at an interface's ingress; ours that is there is replaced in one step."""
-        made_clsact = self._make_clsact(interface.index) or any(
-            mark.made_clsact for _, mark in self._marked(interface.index)
-        )
-        found = self.ours(interface.index, pin_path)
-        priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface.index)
-        self._netlink.tc(
-            "replace-filter",
-            "bpf",
-            interface.index,
-            handle=handle,
-            parent=_INGRESS,
-            prio=priority,
-            protocol=_ALL_PROTOCOLS,
-            fd=program,
-            name=str(Mark(program_id, pin_path, made_clsact)),
-            direct_action=True,
-        )
+        """Put a program (its descriptor) at an interface's ingress; ours that is there is replaced in one step.
+
+        Raises Problem where the kernel refuses, after which everything is as it was before.
+        """
+        try:
+            self._attach(interface.index, program, program_id, pin_path)
+        except NetlinkError as error:
+            raise Problem(
+                f"tc ingress of {interface.name}: the kernel refuses our filter ({os.strerror(error.code)}): "
+                f"`tc qdisc show dev {interface.name}` shows what is there; `interfaces` in the file can leave it out"
+            ) from error
+
+    def _attach(self, interface: int, program: int, program_id: int, pin_path: Path) -> None:
+        new_clsact = self._make_clsact(interface)
+        made_clsact = new_clsact or any(mark.made_clsact for _, mark in self._marked(interface))
+        found = self.ours(interface, pin_path)
+        priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
+        try:
+            self._netlink.tc(
+                "replace-filter",
+                "bpf",
+                interface,
+                handle=handle,
+                parent=_INGRESS,
+                prio=priority,
+                protocol=_ALL_PROTOCOLS,
+                fd=program,
+                name=str(Mark(program_id, pin_path, made_clsact)),
+                direct_action=True,
+            )
+        except NetlinkError:
+            if new_clsact:
+                self._netlink.tc("del", "clsact", interface)
+            raise
 
     def detach(self, interface: Interface, pin_path: Path) -> bool:
         """Take our filter off, and the clsact where we made it and nobody else uses it. False: there was none."""

@@ -17,6 +17,9 @@ OLDEST_KERNEL = (5, 10)
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _CAP_SYS_ADMIN = 21  # includes CAP_PERFMON and CAP_BPF
 
+_USUAL_BPFFS = Path("/sys/fs/bpf")
+_FIND_BPFFS = "set one that is; `findmnt -t bpf` shows where one is mounted"
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -75,17 +78,28 @@ def require_kernel() -> None:
 
 
 def require_bpffs(pin_path: Path) -> None:
-    """Raises Problem where `pin_path` is not in a BPF file system."""
-    mount = mount_of(pin_path.resolve())
+    """Raises Problem where `pin_path` cannot be a folder in a BPF file system."""
+    path = pin_path.resolve()
+    mount = mount_of(path)
     if mount.kind != "bpf":
-        raise Problem(
-            f"pin_path {pin_path} is not in a BPF file system: mount one with `mount -t bpf bpf {pin_path.parent}`"
-        )
+        below_usual = _USUAL_BPFFS in path.parents  # anywhere else a mount would hide what is there
+        remedy = f"mount one with `mount -t bpf bpf {_USUAL_BPFFS}`" if below_usual else _FIND_BPFFS
+        raise Problem(f"pin_path {pin_path} is not in a BPF file system: {remedy}")
+    if path == mount.point:
+        raise Problem(f"pin_path {pin_path} is all of a BPF file system: name a folder in it, {pin_path / 'ipvsca'}")
+    if "." in str(path.relative_to(mount.point)):
+        raise Problem(f"pin_path {pin_path}: a BPF file system takes no dots in names: set another pin_path")
+    if not os.path.isdir(path.parent):
+        raise Problem(f"{pin_path.parent} does not exist: create it, or set another pin_path")
+    if os.path.exists(path) and not os.path.isdir(path):  # these raise nothing where we may not look
+        raise Problem(f"pin_path {pin_path} is no folder: set another pin_path")
 
 
 def require_bcc() -> None:
     """Raises Problem where the compiler's binding is not installed; does not import it."""
-    if importlib.util.find_spec("bcc") is None:
+    spec = importlib.util.find_spec("bcc")
+    folders = spec.submodule_search_locations if spec else None
+    if not any(Path(folder, "libbcc.py").exists() for folder in folders or ()):
         raise Problem(
             "bcc's Python binding is not installed: `apt install python3-bpfcc` (`bcc` on PyPI is another project)"
         )

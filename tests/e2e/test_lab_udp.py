@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Iterator
@@ -198,6 +199,21 @@ def test_several_clients_at_once_have_connections_of_their_own(
         locals_ = {connection.client: connection.local for connection in director.connections()}
         assert {client: locals_[client] for client in peers} == peers
     assert len(set(peers.values())) == len(clients)
+
+
+def test_a_burst_waits_for_the_director(lab: Lab, director: Director, server: socket.socket) -> None:
+    """A TUN device of the usual length holds 500 packets, and counters are asked for while these wait."""
+    director.serve(service(PLAIN_V4))
+    before = director.stats()
+    with client_of(lab, a.VIP_V4) as client:
+        for _ in range(3000):
+            client.send(b"burst")
+        assert growth(director, before, "to_server") == [3000]
+
+
+def test_the_director_stays_on_one_cpu(director: Director) -> None:
+    """Else an announcement and its datagram could overtake each other, if rarely."""
+    assert len(os.sched_getaffinity(director._process.pid)) == 1
 
 
 @every_family

@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -81,21 +80,6 @@ def test_a_listener_from_before_and_connections_from_during(traffic: Traffic, ip
         assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
 
 
-@contextmanager
-def daemon(ipvsca: Ipvsca) -> Iterator[subprocess.Popen[str]]:
-    process = ipvsca.namespace.popen(ipvsca.command("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == "running\n":
-            break
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 @pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
 def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, where: Where) -> None:
     traffic.direct(IPV4, Toa(where))
@@ -105,7 +89,7 @@ def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, wh
         with traffic.serving(ACCEPT, IPV4), traffic.continuous(ACCEPT, IPV4) as tally:
             for _ in range(3):
                 before = ipvsca.counts()[counter]
-                with daemon(ipvsca) as process:
+                with ipvsca.daemon() as process:
                     tally.wait_for(20)
                     process.kill()
                     process.wait()
@@ -119,7 +103,7 @@ def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, wh
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_the_daemon_ends_and_the_data_plane_stays(ipvsca: Ipvsca, stop: signal.Signals) -> None:
     try:
-        with daemon(ipvsca) as process:
+        with ipvsca.daemon() as process:
             process.send_signal(stop)
             assert process.wait(10) == 0
         assert ipvsca.json("check")["is_restoring"]
