@@ -16,6 +16,9 @@ from tests.bpf import probe as probe_program
 from tests.bpf.probe import Probe
 from tests.lab import sandbox
 
+MAX_FLOWS = 1024
+"""As few as the settings accept: tests look through the whole table, and fill it."""
+
 
 @pytest.fixture(scope="session")
 def pins() -> Iterator[Path]:
@@ -32,14 +35,14 @@ def pins() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def programs(pins: Path) -> Iterator[Mapping[Program, int]]:
     """Every program of the data plane: its descriptor."""
-    with compiler.loaded_programs(pins / "maps") as programs:
+    with compiler.loaded_programs(pins / "maps", MAX_FLOWS) as programs:
         yield programs
 
 
 @pytest.fixture(scope="session")
 def probe(pins: Path, programs: Mapping[Program, int]) -> Iterator[Probe]:
     del programs  # they have made the maps that the probe shares
-    with compiler.compiled(source.join(probe_program.SOURCE), pins / "maps") as module:
+    with compiler.compiled(source.join(probe_program.SOURCE), pins / "maps", MAX_FLOWS) as module:
         yield Probe(compiler.load(module, probe_program.PROGRAM))
 
 
