@@ -42,7 +42,7 @@ class Handler(ABC):
             raise ip.Dropped("no_service")
         service = self._services[vip]
         inside = self.table.free_path(service, next(self._turns[vip]), now)
-        entry = Entry(path, inside, service, state, expires=now + self._timeouts[state])
+        entry = Entry(path, inside, service, state, expires=now)  # _keep() gives it time
         self.table.add(entry, now)
         self._counters["connections"] += 1
         return entry

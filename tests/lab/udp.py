@@ -44,8 +44,7 @@ def readdress(datagram: bytearray, ports: bytes, added: int) -> None:
 
 
 def fill_checksum(datagram: bytearray, addresses: bytes) -> None:
-    """Put in, in place, the checksum that the datagram has between these (source and destination in a row)."""
-    CHECKSUM.pack_into(datagram, CHECKSUM_AT, 0)
+    """Give a datagram without a checksum, in place, the one between these addresses (source and destination)."""
     size = length(datagram)
     pseudo_header = addresses + struct.pack("!HH", socket.IPPROTO_UDP, size)
     CHECKSUM.pack_into(datagram, CHECKSUM_AT, checksum(pseudo_header + datagram[:size]) or EVERY_BIT)

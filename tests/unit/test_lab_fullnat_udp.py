@@ -264,6 +264,7 @@ def test_answers_to_announcements_are_swallowed_and_counted() -> None:
         pytest.param(bytes(IP(dst=str(a.VIP_V4), flags="MF") / UDP(dport=PORT)), "fragment", id="a fragment"),
         pytest.param(bytes(IP(dst=str(a.LIPS_V4[0])) / ICMP()), "other_protocol", id="a ping"),
         pytest.param(bytes(IP(dst=str(a.LIPS_V4[0]), proto=1)), "other_protocol", id="empty ICMP"),
+        pytest.param(bytes(IP(dst=str(a.LIPS_V4[0]), proto="gre") / Raw(bytes(8))), "other_protocol", id="GRE"),
         pytest.param(bytes(IPv6(dst=str(a.LIPS_V6[0])) / ICMPv6EchoReply()), "other_protocol", id="ICMPv6"),
     ],
 )

@@ -61,3 +61,8 @@ def test_a_connection_survives_json() -> None:
 def test_an_impossible_service_cannot_be_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="local"):
         replace(PLAIN, **wrong)
+
+
+def test_an_announcement_every_minus_first_time_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="every -1th"):
+        Announce(every=-1)
