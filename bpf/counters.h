@@ -29,6 +29,7 @@
 	COUNTER(refused_ack_client,      "established, but the option names an address or port that no client can have") \
 	COUNTER(refused_ack_untrusted,   "established, with an option, from a source that is not trusted") \
 	COUNTER(refused_ack_memory,      "established, with an option, but the kernel had no memory for it") \
+	COUNTER(refused_ack_conflict,    "established, but its SYN named another client than the segment that ended the handshake") \
 	COUNTER(refused_syn_malformed,   "SYN with malformed TCP options or headers") \
 	COUNTER(refused_syn_length,      "SYN whose option has a length other than 8 or 20") \
 	COUNTER(refused_syn_client,      "SYN whose option names an address or port that no client can have") \

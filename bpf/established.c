@@ -103,6 +103,29 @@ static __always_inline void keep_way_back(const struct handshake *handshake, con
 		replies.update(&reply, &way);
 }
 
+/*
+ * Who is behind this connection; gives the counter to count it under. A director that writes the option into one of both
+ * segments may pass on what a client has put into the other one: where they disagree, nobody is believed.
+ */
+static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct handshake *handshake,
+					 struct client *client)
+{
+	struct client of_ack = { .learnt_from = LEARNT_FROM_ACK };
+	bool told_by_syn = learn_from_syn(handshake, client);
+	bool told_by_ack = learn_from_ack(ops, &handshake->lip, &of_ack);
+
+	if (told_by_syn && told_by_ack && !is_same_client(client, &of_ack))
+		return COUNTER_refused_ack_conflict;
+	if (told_by_syn)
+		return COUNTER_tcp_restored_syn;
+	if (told_by_ack) {
+		*client = of_ack;
+		return COUNTER_tcp_restored_ack;
+	}
+	/* an announcement serves connections without an option; nobody's word stands against the director's */
+	return learn_from_flow(handshake, client) ? COUNTER_tcp_restored_announcement : COUNTER_tcp_no_client;
+}
+
 static __always_inline void restore(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *socket = ops->sk;
@@ -113,22 +136,18 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 	if (!socket)
 		return;
 	handshake_of(ops, &handshake);
-	/* The SYN first: its entry has to go with this connection in any case, and it was judged when it came. */
-	if (learn_from_syn(&handshake, &client)) {
-		event = COUNTER_tcp_restored_syn;
-	} else if (learn_from_ack(ops, &handshake.lip, &client)) {
-		event = COUNTER_tcp_restored_ack;
-		client.learnt_from = LEARNT_FROM_ACK;
-	} else if (learn_from_flow(&handshake, &client)) {
-		event = COUNTER_tcp_restored_announcement;
-	} else {
+	event = find_client(ops, &handshake, &client);
+	if (event == COUNTER_tcp_no_client || event == COUNTER_refused_ack_conflict)
 		count(COUNTER_tcp_no_client);
+	if (event == COUNTER_tcp_no_client)
 		return;
-	}
 	client.learnt_ns = bpf_ktime_get_ns();
-	if (!clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
-		event = COUNTER_refused_ack_memory;
-	keep_way_back(&handshake, &client);
+	if (event != COUNTER_refused_ack_conflict) {
+		if (clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
+			keep_way_back(&handshake, &client);
+		else
+			event = COUNTER_refused_ack_memory;
+	}
 	count_from(event, &handshake.lip, client.learnt_ns);
 }
 

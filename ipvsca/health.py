@@ -10,7 +10,7 @@ from ipvsca import loader
 from ipvsca.dataplane import Count, DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, machine
-from ipvsca.kernel.interfaces import Filter, Interface, Interfaces, Mark
+from ipvsca.kernel.interfaces import Interface, Interfaces, Mark
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
 from ipvsca.loader import Pins
@@ -28,6 +28,8 @@ _HINTS = {
     "refused_syn_untrusted": _UNTRUSTED,
     "refused_ack_malformed": _MALFORMED,
     "refused_syn_malformed": _MALFORMED,
+    "refused_ack_conflict": "a director passes on options that clients write, and writes its own into the other segment"
+    " (SYN or ACK) only: have it strip what clients write",
     "refused_ack_length": _LENGTH,
     "refused_syn_length": _LENGTH,
     "refused_ack_client": _CLIENT,
@@ -177,7 +179,10 @@ def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interfa
     found = interfaces.ours(interface.index, pins.root)
     if found is None or found[1].program_id not in _program_ids(pins):
         return Finding(what, "not attached: `ipvsca load`")
-    before = [other.name or other.kind for other in interfaces.filters(interface.index) if _is_before(other, found[0])]
+    in_order = interfaces.filters(interface.index)
+    before = [
+        other.name or other.kind for other in in_order[: in_order.index(found[0])] if Mark.parse(other.name) is None
+    ]
     return Finding(
         f"{what} (behind other filters, which may keep SYNs from it: {', '.join(before)})" if before else what
     )
@@ -192,14 +197,11 @@ def _program_ids(pins: Pins) -> set[int]:
     return ids
 
 
-def _is_before(other: Filter, ours: Filter) -> bool:
-    return other.priority < ours.priority and Mark.parse(other.name) is None
-
-
 def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:
     for name, text in _HINTS.items():
         if name in counts and counts[name].total:
             yield Hint(counts[name], text)
     without = counts.get("tcp_no_client")
-    if without and without.total and not any(counts[name].total for name in _OPTION_SEEN):
+    told = (count.total for name, count in counts.items() if name in _OPTION_SEEN or count.meaning.is_refusal)
+    if without and without.total and not any(told):
         yield Hint(without, NO_OPTION)

@@ -23,7 +23,7 @@ from ipvsca.kernel import bpf, layout, machine, source
 from ipvsca.kernel.interfaces import Interface, Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, Program
-from ipvsca.settings import Settings
+from ipvsca.settings import MEANINGS, Settings, as_text
 
 Programs = Mapping[Program, int]
 """Open descriptors of loaded programs."""
@@ -53,7 +53,7 @@ class Loaded:
     compiled: bool
     """False where the programs were already loaded from the same source."""
     changes: tuple[str, ...]
-    """What was attached or taken off, in words."""
+    """What was set, attached or taken off, in words."""
 
 
 class Steps:
@@ -94,8 +94,8 @@ def load(settings: Settings) -> Loaded:
             if compile_:
                 _refuse_other_layouts(plane, pins)
             _refuse_another_size(plane, settings)
-            _apply(plane, settings, steps)
             changes = [
+                *_apply(plane, settings, steps),
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
                 *_attach_to_interfaces(pins, programs, interfaces, wanted, steps),
             ]
@@ -199,10 +199,15 @@ def _refuse_another_size(plane: DataPlane, settings: Settings) -> None:
         )
 
 
-def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> None:
+def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> Iterator[str]:
     before = plane.settings()
     steps.on_failure(plane.apply, before)
     plane.apply(settings)
+    after = plane.settings()
+    is_first = not before.tcpopt_addr
+    for key in (key for key, meaning in MEANINGS.items() if meaning.live and not is_first):
+        if getattr(after, key) != getattr(before, key):
+            yield f"{key}={as_text(getattr(after, key))}"
 
 
 def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps) -> Iterator[str]:

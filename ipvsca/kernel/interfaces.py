@@ -124,7 +124,7 @@ class Interfaces:
         return [by_name[name] for name in setting]
 
     def filters(self, interface: int, parent: int = _INGRESS) -> list[Filter]:
-        """The filters at an interface's ingress; none where it has no clsact."""
+        """The filters at an interface's ingress, in the order in which they run; none where it has no clsact."""
         try:
             found = self._netlink.get_filters(interface, parent=parent)
         except NetlinkError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def require_bcc() -> None:
     folders = spec.submodule_search_locations if spec else None
     if not any(Path(folder, "libbcc.py").exists() for folder in folders or ()):
         raise Problem(
-            "bcc's Python binding is not installed: `apt install python3-bpfcc` (`bcc` on PyPI is another project)"
+            f"bcc's Python binding is not installed for {sys.executable}: `apt install python3-bpfcc`, which is for"
+            " /usr/bin/python3 (`bcc` on PyPI is another project)"
         )
 
 

@@ -29,6 +29,7 @@ IFF_TUN_NO_PI = 0x0001 | 0x1000
 
 ACCEPT = app("c-accept")
 CLIENT = Endpoint.of("198.51.100.77", 7777)
+PLANTED = Endpoint.of("8.8.8.8", 4369)
 LPORTS = itertools.count(4321)  # the server still remembers a test's connection in the next one
 
 
@@ -46,20 +47,20 @@ class Device:
     def send(self, packet: Packet) -> None:
         os.write(self._fd, bytes(packet))
 
-    def receive(self) -> Packet:
-        """The next TCP segment that the server sends."""
+    def receive(self, lport: int) -> Packet:
+        """The next TCP segment that the server sends to this port; it may still send to others."""
         while True:
             assert select.select([self._fd], [], [], TIMEOUT_S)[0], "the server does not answer"
             packet = os.read(self._fd, 65535)
             dissected = (IP if packet[0] >> 4 == 4 else IPv6)(packet)
-            if TCP in dissected:
+            if TCP in dissected and dissected[TCP].dport == lport:
                 return dissected
 
-    def receive_line(self) -> str:
+    def receive_line(self, lport: int) -> str:
         """What the server sends, up to and with a line's end; segments that carry nothing are passed over."""
         line = b""
         while not line.endswith(b"\n"):
-            line += bytes(self.receive()[TCP].payload)
+            line += bytes(self.receive(lport)[TCP].payload)
         return line.decode()
 
 
@@ -87,6 +88,23 @@ WAYS = {
 LIPS = {"ipv4": ip_address("10.70.0.2"), "ipv6": ip_address("fd00:70::2")}
 
 
+def shake_hands(device: Device, lip: Address, rip: Address, in_syn: Endpoint | None, in_ack: Endpoint | None) -> int:
+    """Connect from LIP and ask the line server, with these clients in the options of SYN and ACK; gives the lport."""
+    ip = IP(src=str(lip), dst=str(rip)) if lip.version == 4 else IPv6(src=str(lip), dst=str(rip))
+    lport = next(LPORTS)
+    ports = {"sport": lport, "dport": SERVER_PORT}
+    device.send(ip / TCP(**ports, flags="S", seq=1000, options=as_options(in_syn)))
+    isn = device.receive(lport)[TCP].seq
+    device.send(ip / TCP(**ports, flags="A", seq=1001, ack=isn + 1, options=as_options(in_ack)))
+    device.send(ip / TCP(**ports, flags="PA", seq=1001, ack=isn + 1) / b"hello\n")
+    return lport
+
+
+def as_options(client: Endpoint | None) -> list[tuple[int, bytes]]:
+    option = build(client) if client else b""
+    return [(option[0], option[2:])] if option else []
+
+
 @pytest.mark.parametrize("family", WAYS)
 @pytest.mark.parametrize("interfaces", ["auto", ["tun0"]], ids=["auto", "by name"])
 def test_the_option_of_a_syn_is_read_on_a_tun_device(
@@ -94,11 +112,18 @@ def test_the_option_of_a_syn_is_read_on_a_tun_device(
 ) -> None:
     way, lip = WAYS[family], LIPS[family]
     with tun(lab, lip, way.rip) as device, traffic.serving(ACCEPT, way), ipvsca.loaded(interfaces=interfaces):
-        ip = IP(src=str(lip), dst=str(way.rip)) if lip.version == 4 else IPv6(src=str(lip), dst=str(way.rip))
-        ports = {"sport": next(LPORTS), "dport": SERVER_PORT}
-        option = build(CLIENT)
-        device.send(ip / TCP(**ports, flags="S", seq=1000, options=[(option[0], option[2:])]))
-        isn = device.receive()[TCP].seq
-        device.send(ip / TCP(**ports, flags="A", seq=1001, ack=isn + 1))
-        device.send(ip / TCP(**ports, flags="PA", seq=1001, ack=isn + 1) / b"hello\n")
-        assert ACCEPT.sees(way.shown(CLIENT)) == read_answer(device.receive_line())
+        lport = shake_hands(device, lip, way.rip, CLIENT, None)
+        assert read_answer(device.receive_line(lport)) == ACCEPT.sees(way.shown(CLIENT))
+
+
+@pytest.mark.parametrize("family", WAYS)
+def test_nobody_is_believed_where_syn_and_ack_disagree(lab: Lab, traffic: Traffic, ipvsca: Ipvsca, family: str) -> None:
+    """A director that writes the option into one of them may pass on what a client has put into the other."""
+    way, lip = WAYS[family], LIPS[family]
+    with tun(lab, lip, way.rip) as device, traffic.serving(ACCEPT, way), ipvsca.loaded():
+        with ipvsca.counted(tcp_restored_syn=1):
+            lport = shake_hands(device, lip, way.rip, CLIENT, CLIENT)
+            assert read_answer(device.receive_line(lport)) == ACCEPT.sees(way.shown(CLIENT))
+        with ipvsca.counted(refused_ack_conflict=1, tcp_no_client=1):
+            lport = shake_hands(device, lip, way.rip, PLANTED, CLIENT)
+            assert read_answer(device.receive_line(lport)) == ACCEPT.sees(way.shown(Endpoint(lip, lport)))
