@@ -147,8 +147,6 @@ def run(server: DnsServer, program: str, directory: Path, listen: Listen) -> int
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         if has_started(server, directory, process):
             print("ready", flush=True)
-        elif log_of(directory).exists():
-            sys.stderr.write(log_of(directory).read_text())
         return process.wait()
 
 
