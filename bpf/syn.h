@@ -17,26 +17,28 @@ static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *l
 	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
-/* Fill the addresses; give the offset at which the IP packet ends by its own account, 0 where it cannot be read. */
-static __always_inline __u32 read_addresses(struct __sk_buff *skb, const struct layers *layers,
-					    struct handshake *handshake)
+/* Fill the addresses, and the offset at which the IP packet ends by its own account. */
+static __always_inline bool read_addresses(struct __sk_buff *skb, const struct layers *layers,
+					   struct handshake *handshake, __u32 *ip_end)
 {
 	if (layers->is_ipv6) {
 		const struct ipv6 *ip = header_at(skb, layers->ip);
 
 		if ((const void *)(ip + 1) > end_of(skb))
-			return 0;
+			return false;
 		handshake->lip = ip->source;
 		handshake->rip = ip->destination;
-		return layers->ip + sizeof(*ip) + bpf_ntohs(ip->length);
+		*ip_end = layers->ip + sizeof(*ip) + bpf_ntohs(ip->length);
+		return !is_mapped(&ip->source); /* a packet like this must not pass for one of IPv4 */
 	}
 	const struct ipv4 *ip = header_at(skb, layers->ip);
 
 	if ((const void *)(ip + 1) > end_of(skb))
-		return 0;
+		return false;
 	handshake->lip = mapped(ip->source);
 	handshake->rip = mapped(ip->destination);
-	return layers->ip + bpf_ntohs(ip->length);
+	*ip_end = layers->ip + bpf_ntohs(ip->length);
+	return true;
 }
 
 static __always_inline void refuse_syn(enum refusal refusal, const struct handshake *handshake)
@@ -51,7 +53,7 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	struct handshake handshake;
 	enum toa_verdict verdict;
 	const struct tcp *tcp;
-	__u32 ip_end, header;
+	__u32 ip_end = 0, header;
 
 	tcp = header_at(skb, layers->transport);
 	if (!settings || (const void *)(tcp + 1) > end_of(skb))
@@ -61,9 +63,10 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 		return; /* no options */
 	readable(skb, layers->transport + header); /* where it is not, toa_parse says so */
 
-	ip_end = read_addresses(skb, layers, &handshake);
+	if (!read_addresses(skb, layers, &handshake, &ip_end))
+		return;
 	tcp = header_at(skb, layers->transport);
-	if (!ip_end || (const void *)(tcp + 1) > end_of(skb))
+	if ((const void *)(tcp + 1) > end_of(skb))
 		return;
 	handshake.lport = tcp->source;
 	handshake.rport = tcp->destination;

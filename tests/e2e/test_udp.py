@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ from tests.rig import Ipvsca
 
 RECVFROM = udp_app("c-recvfrom")
 LIP = a.LIPS_V4[0]
-LPORT = 7000
+_lports = itertools.count(7000)
 RIP = a.RIPS_V4[0]
 OTHER_RIP = a.RIPS_V4[1]
 
@@ -60,12 +61,18 @@ def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
     return Datagrams(lab, director, built)
 
 
-def pinched(vport: int, *servers: Endpoint) -> Service:
-    """A service whose flows all come from LIP:LPORT, whatever the real server: so one at a time towards each."""
+@pytest.fixture
+def lport() -> int:
+    """One that no earlier test has used: its flows are remembered."""
+    return next(_lports)
+
+
+def pinched(lport: int, vport: int, *servers: Endpoint) -> Service:
+    """A service whose flows all come from LIP:lport, whatever the real server: so one at a time towards each."""
     vip = Endpoint(a.VIP_V4, vport)
     announce = Announce(ALWAYS)
     return Service(
-        vip, servers, protocol=Protocol.UDP, announce=announce, local_addresses=(LIP,), local_ports=(LPORT, LPORT)
+        vip, servers, protocol=Protocol.UDP, announce=announce, local_addresses=(LIP,), local_ports=(lport, lport)
     )
 
 
@@ -87,9 +94,9 @@ def test_without_an_announcement_nothing_changes(datagrams: Datagrams, ipvsca: I
             assert_untouched(datagrams.ask(app, way, process.directory), app, way)
 
 
-def test_an_lport_that_another_client_gets(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+def test_an_lport_that_another_client_gets(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
     """From its announcement on the application sees the new client, and nothing meant for the old one goes to it."""
-    service = pinched(SERVICE_PORT, Endpoint(RIP, SERVER_PORT))
+    service = pinched(lport, SERVICE_PORT, Endpoint(RIP, SERVER_PORT))
     vip = Endpoint(a.VIP_V4, SERVICE_PORT)
     with puppet(datagrams.lab) as server:
         server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
@@ -111,9 +118,11 @@ def as_tuple(endpoint: Endpoint) -> tuple[str, int]:
     return str(endpoint.address), endpoint.port
 
 
-def test_one_lport_towards_two_ports(datagrams: Datagrams) -> None:
+def test_one_lport_towards_two_ports(datagrams: Datagrams, lport: int) -> None:
     other_port = SERVER_PORT + 1
-    datagrams.director.serve(pinched(53, Endpoint(RIP, SERVER_PORT)), pinched(54, Endpoint(RIP, other_port)))
+    datagrams.director.serve(
+        pinched(lport, 53, Endpoint(RIP, SERVER_PORT)), pinched(lport, 54, Endpoint(RIP, other_port))
+    )
     with (
         puppet(datagrams.lab) as server,
         datagrams.socket(a.CLIENTS_V4[0], Endpoint(a.VIP_V4, 53)) as first,
@@ -129,9 +138,11 @@ def test_one_lport_towards_two_ports(datagrams: Datagrams) -> None:
                 assert client.recv(99) == b"!"
 
 
-def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
     """A socket bound to an address sees its own client; one bound to none could be shown the wrong one: the LIP."""
-    datagrams.director.serve(pinched(53, Endpoint(RIP, SERVER_PORT)), pinched(54, Endpoint(OTHER_RIP, SERVER_PORT)))
+    datagrams.director.serve(
+        pinched(lport, 53, Endpoint(RIP, SERVER_PORT)), pinched(lport, 54, Endpoint(OTHER_RIP, SERVER_PORT))
+    )
     with (
         puppet(datagrams.lab) as server,
         datagrams.socket(a.CLIENTS_V4[0], Endpoint(a.VIP_V4, 53)) as first,
@@ -150,7 +161,7 @@ def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca) -
         with ipvsca.counted(recvmsg_ambiguous=2, recvmsg_restored=0):
             for client in (first, second):
                 client.send(b"?")
-                assert server("u.recvfrom(99)") == (b"?", (str(LIP), LPORT))
+                assert server("u.recvfrom(99)") == (b"?", (str(LIP), lport))
 
 
 @contextmanager
@@ -202,10 +213,10 @@ def test_a_connected_socket(datagrams: Datagrams, ipvsca: Ipvsca, bound_to: str)
         assert server("t.getpeername()") == ("10.80.0.254", 9)
 
 
-def test_one_client_on_two_services(datagrams: Datagrams) -> None:
+def test_one_client_on_two_services(datagrams: Datagrams, lport: int) -> None:
     """The same address and port of a client, two services of this host: each answer goes back the way its flow came."""
     ports = {53: SERVER_PORT, 54: SERVER_PORT + 1}
-    datagrams.director.serve(*(pinched(vport, Endpoint(RIP, rport)) for vport, rport in ports.items()))
+    datagrams.director.serve(*(pinched(lport, vport, Endpoint(RIP, rport)) for vport, rport in ports.items()))
     with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
         address = as_tuple(own_address(client))
         for vport, rport in ports.items():
@@ -217,10 +228,10 @@ def test_one_client_on_two_services(datagrams: Datagrams) -> None:
             assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), vport))
 
 
-def test_one_client_through_two_directors(datagrams: Datagrams) -> None:
+def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> None:
     """The same client on the same service, but two ways: an answer takes the way of the datagram received before it."""
     services = [
-        replace(pinched(vport, Endpoint(RIP, SERVER_PORT)), local_addresses=(lip,))
+        replace(pinched(lport, vport, Endpoint(RIP, SERVER_PORT)), local_addresses=(lip,))
         for vport, lip in zip((53, 54), a.LIPS_V4, strict=True)
     ]
     datagrams.director.serve(*services)
