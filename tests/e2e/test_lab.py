@@ -310,16 +310,6 @@ def test_the_server_side_mtu_can_be_changed(lab: Lab, director: Director) -> Non
         lab.set_server_mtu(1500)
 
 
-def test_a_new_lab_sends_at_once() -> None:
-    """Before their carrier is seen to, devices drop packets. The state of all is told without waiting for it."""
-    with Lab() as lab:
-        lab.start_director()
-        links = [lab.client, lab.director, lab.server]
-        lines = [line for namespace in links for line in namespace.run(["ip", "-o", "link"]).stdout.splitlines()]
-        states = [line.split(" state ")[1].split()[0] for line in lines if "LOOPBACK" not in line]
-    assert states == ["UP"] * 5
-
-
 def test_a_process_starts_inside_the_cgroup(lab: Lab) -> None:
     told, not_told = (lab.server.run(["cat", "/proc/self/cgroup"], cgroup=group).stdout for group in (lab.cgroup, None))
     assert f"/{lab.cgroup.parent.name}/{lab.cgroup.name}\n" in told

@@ -211,6 +211,15 @@ def test_a_burst_waits_for_the_director(lab: Lab, director: Director, server: so
         assert growth(director, before, "to_server") == [3000]
 
 
+def test_the_first_datagram_through_a_new_director_arrives() -> None:
+    """The kernel makes its device ready some time after the director has opened it, and drops packets until then."""
+    with Lab() as lab, client_of(lab, a.VIP_V4) as client:
+        for _ in range(10):
+            with lab.start_director([service(PLAIN_V4)]) as director:
+                client.send(b"first")
+                assert director.stats().get("to_server") == 1
+
+
 def test_the_director_stays_on_one_cpu(director: Director) -> None:
     """Else an announcement and its datagram could overtake each other, if rarely."""
     assert len(os.sched_getaffinity(director._process.pid)) == 1

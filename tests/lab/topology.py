@@ -11,6 +11,7 @@ address never meet the director: that is a connection without one.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +28,10 @@ from tests.lab.namespace import Namespace
 TUN = "tun"
 TUN_MTU = 65000  # no packet size is to be the director's problem
 ETHERNET_MTU = 1500
+
+RTMGRP_LINK = 1  # changes of devices, as netlink multicasts them
+LONGEST_MESSAGE = 65536
+CARRIER_TIMEOUT = 10.0  # seconds
 
 # `default` must be set before a device is made, `all` for those that exist.
 SYSCTLS = {
@@ -68,7 +73,9 @@ class Lab:
 
     def start_director(self, services: Iterable[Service] = ()) -> Director:
         """A director with these services; it ends with the lab, if not before."""
-        return self._stack.enter_context(Director(self.director, TUN, Settings(tuple(services))))
+        director = self._stack.enter_context(Director(self.director, TUN, Settings(tuple(services))))
+        _await_carrier(self.director, TUN)
+        return director
 
     def set_server_mtu(self, mtu: int) -> None:
         """Change the MTU between director and real servers, in bytes, at both ends."""
@@ -91,6 +98,9 @@ class Lab:
         self._configure_director()
         _configure_host(self.client, (a.CLIENTS_V4, a.CLIENTS_V6), (a.CLIENT_GATEWAY_V4, a.CLIENT_GATEWAY_V6))
         _configure_host(self.server, (a.RIPS_V4, a.RIPS_V6), (a.SERVER_GATEWAY_V4, a.SERVER_GATEWAY_V6))
+        for host, device in ((self.client, "clients"), (self.server, "servers")):
+            _await_carrier(host, "eth0")
+            _await_carrier(self.director, device)
 
     def _link_up(self) -> None:
         for device, host in (("clients", self.client), ("servers", self.server)):
@@ -128,6 +138,21 @@ def _configure_host(namespace: Namespace, own: Sequence[Sequence[Address]], gate
         lines += [f"address add {address}/{_prefix(address)} dev eth0 preferred_lft 0" for address in others]
     lines += [f"route add default via {gateway}" for gateway in gateways]
     _ip(namespace, lines)
+
+
+def _await_carrier(namespace: Namespace, device: str) -> None:
+    """Wait until the device sends: a worker of the kernel sees to that, some time after both of its ends are up.
+
+    Until then it drops what it is given, and nobody sends a datagram again. Raises TimeoutError.
+    """
+    with namespace.entered():
+        changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    with changes:
+        changes.bind((0, RTMGRP_LINK))
+        changes.settimeout(CARRIER_TIMEOUT)
+        # To ask for one device's state waits for that worker where it is at work (and since Linux 6.8, does its work).
+        while " state UP " not in namespace.run(["ip", "link", "show", device]).stdout:
+            changes.recv(LONGEST_MESSAGE)
 
 
 def _prefix(address: Address) -> int:
