@@ -25,7 +25,6 @@ _FEWEST_FLOWS = 1024
 _MOST_FLOWS = 16 * 1024 * 1024
 _MOST_PREFIXES = 2000  # MAX_TRUSTED of bpf/maps.h has room for two sets: the old one goes after the new one has come
 _LONGEST_NAME = 15  # IFNAMSIZ - 1
-_MOST_PREFIXES = 4095  # MAX_TRUSTED of bpf/maps.h, less the entry that says what of IPv4 is not trusted
 _LONGEST_SHOWN = 200  # of a wrong value, in a message
 
 
@@ -38,7 +37,7 @@ def _option_kinds(value: object) -> tuple[int, ...]:
 
 def _prefixes(value: object) -> tuple[Network, ...]:
     prefixes = _as_list(value)
-    if not 0 < len(prefixes) <= _MOST_PREFIXES or not all(isinstance(prefix, str) for prefix in prefixes):
+    if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
         raise ValueError
     if len(prefixes) > _MOST_PREFIXES:
         raise ValueError(f"{len(prefixes)} of them, at most {_MOST_PREFIXES}")

@@ -1,0 +1,470 @@
+"""The command line as an operator and as scripts meet it: outputs, exit statuses, and nothing changed by a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from ipvsca import __version__, cli, counters
+from ipvsca.address import Endpoint
+from ipvsca.dataplane import DataPlane
+from ipvsca.kernel.maps import possible_cpus
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET
+from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
+from tests.apps.catalogue import app
+from tests.e2e.traffic import (
+    CLIENTS_AT_ONCE,
+    DUAL_V4,
+    IPV4,
+    NAT64,
+    SERVICE_PORT,
+    Traffic,
+    Way,
+    assert_restored,
+    assert_untouched,
+    own_address,
+)
+from tests.kernel_state import KernelState
+from tests.lab import addresses as a
+from tests.lab.messages import Toa, Where
+from tests.lab.topology import Lab
+from tests.rig import REPOSITORY, Ipvsca
+
+ACCEPT = app("c-accept")
+Picture = Callable[[], KernelState]
+
+KINDS = f"{KIND_LVS},{KIND_DPVS}"
+TRUSTED = ("10.90.0.0/24", "fd00:90::/64")
+"""The directors' addresses in the lab."""
+
+ATTACHED = [f"{program.name} on {{cgroup}}: {program.does}\n" for program in CGROUP_PROGRAMS]
+ATTACHED += [f"tc ingress of eth0: {INGRESS_ETHERNET.does}\n"]
+TAKEN_OFF = ["taken off: tc ingress of eth0\n"]
+TAKEN_OFF += [f"taken off: {program.does} ({program.name})\n" for program in reversed(CGROUP_PROGRAMS)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
+    with ipvsca.loaded(trusted=TRUSTED):
+        yield
+
+
+@pytest.fixture
+def picture(lab: Lab) -> Picture:
+    return partial(KernelState.of, lab.server, lab.cgroup, lab.bpffs)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a verb printed, said on standard error, and ended with."""
+
+    stdout: str
+    stderr: str
+    status: int
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(ipvsca: Ipvsca, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a verb as `ipvsca` does, but in this process: a new one for each costs more than what is tested."""
+
+    def run_here(verb: str, *words: str) -> Done:
+        with ipvsca.namespace.entered():
+            status = cli.main([verb, "--config", str(ipvsca.config), *words])
+        printed, said = capsys.readouterr()
+        return Done(printed, said, status)
+
+    return run_here
+
+
+@pytest.fixture
+def file_again(ipvsca: Ipvsca, run: Run) -> Iterator[None]:
+    """Whatever a test sets, at its end the file is in force again."""
+    yield
+    ipvsca.configure(trusted=TRUSTED)
+    assert run("load").status == 0
+
+
+def in_force(ipvsca: Ipvsca) -> object:
+    with DataPlane(ipvsca.pin_path) as plane:
+        return plane.settings()
+
+
+def test_what_load_and_unload_say(lab: Lab, ipvsca: Ipvsca) -> None:
+    assert ipvsca.run("unload").stdout == "".join([*TAKEN_OFF, "unloaded\n"])
+    assert ipvsca.run("unload").stdout == "nothing was loaded\n"
+    attached = "".join(ATTACHED).format(cgroup=lab.cgroup)
+    assert ipvsca.run("load").stdout == f"{attached}loaded\n"
+    assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
+
+
+def test_load_and_unload_can_be_quiet(run: Run) -> None:
+    for verb in ("unload", "unload", "load", "load"):
+        assert run(verb, "--quiet") == Done("", "", 0)
+
+
+@pytest.mark.usefixtures("file_again")
+def test_load_lets_go_of_an_interface_that_is_not_wanted_any_more(ipvsca: Ipvsca, run: Run) -> None:
+    ipvsca.configure(trusted=TRUSTED, interfaces=[])
+    assert run("load") == Done("tc ingress of eth0: taken off\nloaded\n", "", 0)
+    ipvsca.configure(trusted=TRUSTED)
+    assert run("load") == Done(f"{ATTACHED[-1]}loaded\n", "", 0)
+
+
+@pytest.mark.usefixtures("file_again")
+def test_another_cgroup_in_the_file_takes_effect_with_load(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
+    other = lab.cgroup.parent
+    ipvsca.configure(trusted=TRUSTED, cgroup=str(other))
+    assert run("check").status == 3
+    assert run("load") == Done(f"{''.join(ATTACHED[:-1])}loaded\n".format(cgroup=other), "", 0)
+    assert run("check").status == 0
+
+
+@pytest.mark.usefixtures("file_again")
+def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
+    rest = f"interfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    assert ipvsca.run("get").stdout == f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\n{rest}"
+    assert ipvsca.run("set", "tcpopt_addr=254", "trusted=10.90.0.0/24, fd00:90::2", "tcp_timeout = 60").stdout == (
+        "tcp_timeout=60\ntcpopt_addr=254\ntrusted=10.90.0.0/24,fd00:90::2/128\n"
+    )
+    assert ipvsca.run("get").stdout == (
+        f"tcpopt_addr=254    # the file says {KINDS}\n"
+        "trusted=10.90.0.0/24,fd00:90::2/128    # the file says 10.90.0.0/24,fd00:90::/64\n"
+        f"tcp_timeout=60    # the file says 90\n{rest}"
+    )
+    assert ipvsca.run("get", "tcp_timeout", "cgroup").stdout == (
+        f"tcp_timeout=60    # the file says 90\ncgroup={lab.cgroup}\n"
+    )
+
+
+@pytest.mark.usefixtures("file_again")
+def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
+    assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64").status == 0
+    assert json.loads(run("get", "--json").stdout) == {
+        "tcpopt_addr": {"value": [254], "file": [200, 254]},
+        "trusted": {"value": ["fd00:90::/64"], "file": list(TRUSTED)},
+        "tcp_timeout": {"value": 90, "file": 90},
+        "interfaces": {"value": "auto", "file": "auto"},
+        "cgroup": {"value": str(lab.cgroup), "file": str(lab.cgroup)},
+        "pin_path": {"value": str(ipvsca.pin_path), "file": str(ipvsca.pin_path)},
+    }
+    assert json.loads(run("get", "--json", "tcp_timeout").stdout) == {"tcp_timeout": {"value": 90, "file": 90}}
+
+
+@pytest.mark.usefixtures("file_again")
+def test_the_order_of_a_list_is_no_difference(ipvsca: Ipvsca, run: Run) -> None:
+    ipvsca.configure(trusted=[*reversed(TRUSTED)], tcpopt_addr=[254, 200])
+    assert "the file says" not in run("get").stdout
+    assert run("load") == Done("already loaded: nothing to do\n", "", 0)
+
+
+@pytest.mark.usefixtures("file_again")
+def test_load_says_which_settings_it_changed(ipvsca: Ipvsca, run: Run) -> None:
+    ipvsca.configure(trusted="10.90.0.0/24", tcp_timeout=60)
+    assert run("load") == Done("trusted=10.90.0.0/24\ntcp_timeout=60\nloaded\n", "", 0)
+    assert run("load") == Done("already loaded: nothing to do\n", "", 0)
+
+
+@pytest.mark.usefixtures("file_again")
+def test_what_get_prints_can_be_set(ipvsca: Ipvsca, run: Run) -> None:
+    """Prefixes of both families, some that need every bit, and some of none."""
+    run("set", "trusted=0.0.0.0/0,::/0,10.0.0.1,fd00::1,::ffff:192.0.2.0/120", "tcpopt_addr=9,255")
+    before = in_force(ipvsca)
+    lines = run("get", "trusted", "tcpopt_addr").stdout.splitlines()
+    run("set", "trusted=192.0.2.0/24", "tcpopt_addr=254")
+    assert in_force(ipvsca) != before
+    run("set", *(line.partition("    #")[0] for line in lines))
+    assert in_force(ipvsca) == before
+
+
+def test_set_takes_effect_at_once_and_load_brings_the_file_back(
+    traffic: Traffic, ipvsca: Ipvsca, picture: Picture
+) -> None:
+    before = picture()
+    traffic.direct(IPV4, Toa(Where.ACK, KIND_DPVS))
+    with traffic.serving(ACCEPT, IPV4):
+        assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        ipvsca.run("set", f"tcpopt_addr={KIND_LVS}")
+        assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        assert ipvsca.run("load").stdout == f"tcpopt_addr={KINDS}\nloaded\n"
+        assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+    assert ipvsca.run("get", "tcpopt_addr").stdout == f"tcpopt_addr={KINDS}\n"
+    assert picture() == before
+
+
+WRONG_FILES = {
+    "an unknown key": ("tcptimeout = 60\n", "there is no setting 'tcptimeout'"),
+    "a wrong value": ("tcp_timeout = 0\n", "tcp_timeout = 0 is not accepted"),
+    "broken TOML": ("tcp_timeout =\n", "is not valid TOML"),
+}
+
+
+@pytest.mark.usefixtures("file_again")
+@pytest.mark.parametrize("wrong", WRONG_FILES.values(), ids=WRONG_FILES)
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_wrong_file_changes_nothing(
+    ipvsca: Ipvsca, run: Run, picture: Picture, verb: str, wrong: tuple[str, str]
+) -> None:
+    text, reason = wrong
+    run("set", "tcp_timeout=77")
+    before = (picture(), in_force(ipvsca))
+    ipvsca.config.write_text(ipvsca.config.read_text() + text)
+    done = run(verb, *(["tcpopt_addr=254"] if verb == "set" else []))
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"ipvsca: {ipvsca.config}: {reason}")
+    assert done.stderr.count("\n") == 1
+    assert (picture(), in_force(ipvsca)) == before
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_file_that_was_named_and_is_not_there(ipvsca: Ipvsca, run: Run, picture: Picture, verb: str) -> None:
+    before = (picture(), in_force(ipvsca))
+    missing = ipvsca.config.with_name("missing.toml")
+    done = run(verb, "--config", str(missing), *(["tcp_timeout=60"] if verb == "set" else []))
+    assert done == Done("", f"ipvsca: {missing}: cannot be read: No such file or directory\n", 2)
+    assert (picture(), in_force(ipvsca)) == before
+
+
+@pytest.mark.parametrize(
+    "wrong", ["tcpopt_addr=2", "trusted=10.90.0.2/24", "nope=1", "tcpopt_addr", "interfaces=eth0", "trusted="]
+)
+def test_where_one_assignment_is_wrong_none_is_made(ipvsca: Ipvsca, run: Run, picture: Picture, wrong: str) -> None:
+    before = (picture(), in_force(ipvsca))
+    for words in (["tcp_timeout=60", wrong], [wrong, "tcp_timeout=60"]):
+        done = run("set", *words)
+        assert (done.status, done.stdout) == (2, "")
+        assert done.stderr.startswith("ipvsca: command line: ")
+        assert done.stderr.count("\n") == 1
+    assert (picture(), in_force(ipvsca)) == before
+
+
+ASKED = {Where.ACK: 1, Where.SYN: 2, Where.NONE: 3}
+"""How often four clients ask, by how the director tells them."""
+TOLD = {where: rounds * CLIENTS_AT_ONCE for where, rounds in ASKED.items()}
+RESTORED = TOLD[Where.ACK] + TOLD[Where.SYN]
+NOT_RESTORED = TOLD[Where.NONE] + CLIENTS_AT_ONCE
+
+TOTALS = dict.fromkeys((meaning.name for meaning in counters.meanings()), 0) | {
+    "tcp_restored_ack": TOLD[Where.ACK],
+    "tcp_restored_syn": TOLD[Where.SYN],
+    "tcp_no_client": NOT_RESTORED,
+    "syn_learnt": TOLD[Where.SYN],
+    "getpeername_restored": 2 * RESTORED,  # accept and getpeername
+    "refused_ack_untrusted": CLIENTS_AT_ONCE,
+}
+FROM_A_DIRECTOR = {"tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "refused_ack_untrusted"}
+LIPS = set(map(str, a.LIPS_V4))
+
+
+@pytest.fixture(scope="module")
+def known_traffic(traffic: Traffic, ipvsca: Ipvsca) -> None:
+    """Counters that began at 0 and have seen ASKED, then four clients of a director that is not trusted."""
+    ipvsca.run("unload")
+    ipvsca.run("load")
+    with traffic.serving(ACCEPT, IPV4):
+        for where, rounds in ASKED.items():
+            traffic.direct(IPV4, Toa(where))
+            for _ in range(rounds):
+                traffic.ask(ACCEPT, IPV4)
+        ipvsca.run("set", "trusted=192.0.2.0/24")
+        traffic.direct(IPV4, Toa(Where.ACK))
+        traffic.ask(ACCEPT, IPV4)
+        ipvsca.run("set", f"trusted={','.join(TRUSTED)}")
+
+
+@pytest.mark.usefixtures("known_traffic")
+def test_stats(run: Run) -> None:
+    lines = run("stats").stdout.splitlines()
+    for line, meaning in zip(lines, counters.meanings(), strict=True):
+        last = re.search(r"  \(last \d+(?:\.\d)? (?:s|min) ago, from (\S+)\)$", line)
+        assert line.removesuffix(last[0] if last else "") == (
+            f"{TOTALS[meaning.name]:>12}  {meaning.name:<24}{meaning.help}"
+        )
+        assert ({last[1]} <= LIPS if last else False) == (meaning.name in FROM_A_DIRECTOR)
+
+
+@pytest.mark.usefixtures("known_traffic")
+def test_stats_as_json(run: Run) -> None:
+    printed = json.loads(run("stats", "--json").stdout)
+    assert list(printed) == [meaning.name for meaning in counters.meanings()]
+    for meaning in counters.meanings():
+        counter = printed[meaning.name]
+        assert set(counter) == {"total", "per_cpu", "last_seconds_ago", "last_source", "help"}
+        assert (counter["total"], counter["help"]) == (TOTALS[meaning.name], meaning.help)
+        assert len(counter["per_cpu"]) == possible_cpus()
+        assert sum(counter["per_cpu"]) == counter["total"]
+        if meaning.name in FROM_A_DIRECTOR:
+            assert counter["last_source"] in LIPS
+            assert 0 < counter["last_seconds_ago"] < 600
+        else:
+            assert (counter["last_source"], counter["last_seconds_ago"]) == (None, None)
+
+
+@pytest.mark.usefixtures("known_traffic")
+def test_stats_per_cpu(run: Run) -> None:
+    header, *rows = (line.split() for line in run("stats", "--per-cpu").stdout.splitlines())
+    assert header == [f"CPU{cpu}" for cpu in range(possible_cpus())]
+    assert {name: sum(map(int, values)) for name, *values in rows} == TOTALS
+    assert [[name, *map(int, values)] for name, *values in rows] == [
+        [name, *counter["per_cpu"]] for name, counter in json.loads(run("stats", "--json").stdout).items()
+    ]
+
+
+@pytest.mark.usefixtures("known_traffic")
+def test_stats_as_ip_vs_ca_printed_them(ipvsca: Ipvsca) -> None:
+    """Its names and layout, `%-25s:` and ` %10lu`, with the numbers that its users know by them."""
+    first, header, *rows = ipvsca.run("stats", "--procfs").stdout.splitlines()
+    assert first == f"IP_VS_CA({__version__})"
+    assert header == " " * 26 + "".join(f" {f'CPU{cpu}':>10}" for cpu in range(possible_cpus()))
+    assert all(re.fullmatch(rf"\w+ *:( [ \d]{{9}}\d){{{possible_cpus()}}}", row) and row[25] == ":" for row in rows)
+    totals = {row[:25].rstrip(): sum(map(int, row[26:].split())) for row in rows}
+    assert list(totals.items()) == [
+        ("syn_recv_sock_ip_vs_ca", RESTORED),
+        ("syn_recv_sock_no_ip_vs_ca", NOT_RESTORED),
+        ("conn_new", RESTORED),
+        ("conn_del", 0),
+    ]
+
+
+@dataclass(frozen=True)
+class Open:
+    """A connection that is open while it is listed."""
+
+    client: Endpoint
+    director: Endpoint
+
+
+@contextmanager
+def opened(traffic: Traffic, ways: Sequence[Way]) -> Iterator[list[Open]]:
+    """One connection over each way, each from an address of its own, to one dual-stack listener."""
+    with traffic.serving(ACCEPT, DUAL_V4), ExitStack() as stack:
+        connections = []
+        for number, way in enumerate(ways):
+            traffic.direct(way, Toa(Where.ACK))
+            client = stack.enter_context(traffic.connect(Endpoint(way.vip, SERVICE_PORT), way.sources[number]))
+            known = traffic.director.connection(own_address(client))
+            connections.append(Open(known.client, known.local))
+        yield connections
+
+
+def test_what_list_shows(traffic: Traffic, run: Run) -> None:
+    """Filters choose by client and by director, each by an address or a prefix of its family."""
+    with opened(traffic, (DUAL_V4, DUAL_V4, NAT64)) as (first, second, third):
+
+        def listed(*filters: str) -> set[Open]:
+            rows = json.loads(run("list", "--json", *filters).stdout)
+            rows = [row for row in rows if row["state"] == "established"]
+            return {Open(Endpoint.parse(row["client"]), Endpoint.parse(row["director"])) for row in rows}
+
+        everyone = {first, second, third}
+        assert listed() == everyone
+        assert listed("--client", str(first.client.address)) == {first}
+        assert listed("--client", "198.51.100.0/24") == {first, second}
+        assert listed("--client", "2001:db8:c::/64") == {third}
+        assert listed("--client", "0.0.0.0/0") == {first, second}
+        assert listed("--client", "::/0") == {third}
+        assert listed("--client", "192.0.2.0/24") == set()
+        assert listed("--director", "10.90.0.0/24") == everyone
+        assert listed("--director", "fd00:90::/64") == set()
+        assert listed("--director", "10.90.0.0/24", "--client", "2001:db8:c::/64") == {third}
+        for lip in a.LIPS_V4:
+            assert listed("--director", str(lip)) == {each for each in everyone if each.director.address == lip}
+
+        header, *rows = run("list", "--client", str(third.client.address)).stdout.splitlines()
+        assert header.split() == ["PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE"]
+        (row,) = (row.split(maxsplit=6) for row in rows if "handshake" not in row)
+        assert row[:-1] == ["tcp", str(third.client), str(third.director), "10.80.0.10:8000", "ack", "established"]
+        assert re.fullmatch(r"\d\.\d s|\d+ s", row[-1])
+
+
+HELP = ["stats", "--help"]
+
+without_a_reader = pytest.mark.parametrize(
+    "words", [["stats"], ["list", "--json"], ["check"], ["load"], HELP], ids=" ".join
+)
+
+
+@without_a_reader
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_pipe_that_nobody_reads(ipvsca: Ipvsca, words: list[str], unbuffered: str) -> None:
+    """`| head` ends before we do: no traceback, and nothing is wrong."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    process = ipvsca.namespace.popen(
+        ipvsca.command(*words), cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(writer)
+    assert (process.communicate()[1], process.returncode) == (b"", 0)
+
+
+@without_a_reader
+def test_standard_output_that_is_closed(ipvsca: Ipvsca, words: list[str]) -> None:
+    closed = ["sh", "-c", 'exec "$0" "$@" >&-', *ipvsca.command(*words)]
+    done = ipvsca.namespace.run(closed, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0
+    assert words == HELP or done.stderr == "", "for its help, argparse takes standard error instead"
+
+
+def on_a_terminal(ipvsca: Ipvsca, *words: str) -> str:
+    """What is printed there, with the terminal's line ends taken back."""
+    master, slave = os.openpty()
+    process = ipvsca.namespace.popen(ipvsca.command(*words), cwd=REPOSITORY, stdout=slave, stderr=slave)
+    os.close(slave)
+    printed = b""
+    with os.fdopen(master, "rb", buffering=0) as terminal:
+        while more := _read(terminal.fileno()):
+            printed += more
+    assert process.wait() == 0
+    return printed.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: nobody has it open for writing any more
+        return b""
+
+
+def test_colours_are_for_terminals(ipvsca: Ipvsca, run: Run) -> None:
+    def plain(text: str) -> str:
+        return re.sub(r"\d\S* \w+ ago|\x1b\[\d+m", "", text)
+
+    coloured = on_a_terminal(ipvsca, "check")
+    assert "\x1b[32mok  \x1b[0m" in coloured
+    assert plain(coloured) == plain(run("check").stdout)
+    assert json.loads(on_a_terminal(ipvsca, "check", "--json"))["is_restoring"]
+
+
+PRINTING = (
+    ["stats"],
+    ["stats", "--json"],
+    ["stats", "--per-cpu"],
+    ["stats", "--procfs"],
+    ["list"],
+    ["list", "--json"],
+    ["get"],
+    ["get", "--json"],
+    ["check"],
+    ["check", "--json"],
+    ["set", "tcp_timeout=90"],
+    ["load"],
+)
+
+
+@pytest.mark.parametrize("words", PRINTING, ids=" ".join)
+def test_there_are_no_escape_codes_elsewhere(run: Run, words: list[str]) -> None:
+    done = run(*words)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout
+    assert "\x1b" not in done.stdout
