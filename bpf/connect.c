@@ -2,28 +2,29 @@
 #include "flows.h"
 #include "socket.h"
 
-/* Which way leads to the address that is connected to; 0 where it is no client's. */
-static __always_inline const struct way_back *way_of_connect(struct bpf_sock_addr *call, struct reply *reply)
+/* Through which flow the address is reached that is connected to. False where it is no client's. */
+static __always_inline bool way_of_connect(struct bpf_sock_addr *call, struct reply *reply, struct flow *flow)
 {
 	const struct settings *settings = current_settings();
 	struct way_back *way;
 	__u64 now_ns;
 
 	if (!settings)
-		return 0;
+		return false;
 	if (call->protocol == PROTOCOL_UDP) {
 		reply->protocol = PROTOCOL_UDP;
-		return read_local_end(call, &reply->rip, &reply->rport) ? udp_way_back(reply, settings) : 0;
+		return read_local_end(call, &reply->rip, &reply->rport) && find_way_back(reply, settings, flow);
 	}
 	if (call->protocol != PROTOCOL_TCP || !settings->tcp_connect)
-		return 0;
+		return false;
 	reply->protocol = PROTOCOL_TCP;
 	way = replies.lookup(reply);
 	now_ns = bpf_ktime_get_ns();
 	if (!way || !is_within(way->learnt_ns, now_ns, settings->tcp_timeout_ns))
-		return 0;
+		return false;
+	*flow = way->flow;
 	way->learnt_ns = now_ns;
-	return way;
+	return true;
 }
 
 /* What the socket shows as its peer from now on; 0 for what it is really connected to. */
@@ -51,9 +52,9 @@ static __always_inline void show_peer(struct bpf_sock_addr *call, const struct r
 int ipvsca_connect4(struct bpf_sock_addr *call)
 {
 	struct reply reply = { .client = mapped(call->user_ip4), .cport = call->user_port };
-	const struct way_back *way = way_of_connect(call, &reply);
+	struct flow flow;
 
-	if (way && set_address4(call, &way->flow.lip, way->flow.lport)) {
+	if (way_of_connect(call, &reply, &flow) && set_address4(call, &flow.lip, flow.lport)) {
 		count(COUNTER_connect_redirected);
 		show_peer(call, &reply);
 	} else {
@@ -65,10 +66,10 @@ int ipvsca_connect4(struct bpf_sock_addr *call)
 int ipvsca_connect6(struct bpf_sock_addr *call)
 {
 	struct reply reply = { .client = user_address6(call), .cport = call->user_port };
-	const struct way_back *way = way_of_connect(call, &reply);
+	struct flow flow;
 
-	if (way) {
-		set_address6(call, &way->flow.lip, way->flow.lport);
+	if (way_of_connect(call, &reply, &flow)) {
+		set_address6(call, &flow.lip, flow.lport);
 		count(COUNTER_connect_redirected);
 		show_peer(call, &reply);
 	} else {

@@ -36,6 +36,7 @@
 	COUNTER(refused_syn_untrusted,   "SYN with an option from a source that is not trusted") \
 	COUNTER(refused_syn_memory,      "SYN with an option that could not be kept: table full or no memory") \
 	COUNTER(refused_syn_fragment,    "TCP in an IP fragment: not looked at") \
+	COUNTER(refused_syn_conflict,    "SYN that names another client than one of the same handshake before") \
 	COUNTER(refused_announcement_fragment, "announcement in an IP fragment") \
 	COUNTER(refused_announcement_length, "announcement of a length other than 42, or with IP options") \
 	COUNTER(refused_announcement_checksum, "announcement with a wrong checksum") \
@@ -50,6 +51,9 @@
 #define COUNTER_MEMBER(name, help) COUNTER_##name,
 enum counter_id { COUNTERS(COUNTER_MEMBER) COUNTER_COUNT };
 #undef COUNTER_MEMBER
+
+/* Room for counters to come. New ones go to the end of the list: a map that is loaded keeps its numbers. */
+#define MAX_COUNTERS 128
 
 /* Why an option was not believed. Added to COUNTER_refused_ack_malformed or COUNTER_refused_syn_malformed. */
 enum refusal {

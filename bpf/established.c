@@ -34,7 +34,7 @@ static __always_inline bool learn_from_ack(struct bpf_sock_ops *ops, const struc
 	enum toa_verdict verdict;
 	enum refusal refusal;
 
-	/* TCP fast open and TCP_REPAIR establish a connection without a segment */
+	/* TCP_REPAIR establishes a connection without a segment; TCP fast open does it with the SYN */
 	if (!settings || (const void *)(tcp + 1) > end)
 		return false;
 	verdict = toa_parse(tcp, end, settings, client);
@@ -59,8 +59,10 @@ static __always_inline bool learn_from_syn(const struct handshake *handshake, st
 	if (!settings || !told)
 		return false;
 	*client = *told;
+	/* another CPU may have given the entry's memory to another handshake while we read: then there is none to delete */
+	if (handshakes.delete((struct handshake *)handshake) || client->is_doubtful)
+		return false;
 	fresh = bpf_ktime_get_ns() - client->learnt_ns < settings->tcp_timeout_ns;
-	handshakes.delete((struct handshake *)handshake);
 	if (!fresh)
 		count(COUNTER_syn_expired);
 	return fresh;
@@ -85,6 +87,8 @@ static __always_inline bool learn_from_flow(const struct handshake *handshake, s
 	if (!learnt)
 		return false;
 	*client = learnt->client;
+	if (!is_still_of(learnt, &flow))
+		return false;
 	forget_flow(&flow);
 	return true;
 }

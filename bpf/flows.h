@@ -19,6 +19,13 @@ static __always_inline bool is_within(__u64 since_ns, __u64 now_ns, __u64 timeou
 	return (__s64)(now_ns - since_ns) < (__s64)timeout_ns;
 }
 
+/* Whether what was read of `learnt` until now belongs to this flow. */
+static __always_inline bool is_still_of(const struct learnt *learnt, const struct flow *flow)
+{
+	asm volatile("" ::: "memory");
+	return *(volatile __u64 *)&learnt->identity == identity_of(flow);
+}
+
 /* The entry for exactly this key, if it is alive. */
 static __always_inline struct learnt *alive_at(const struct flow *key, __u64 timeout_ns, __u64 now_ns)
 {
@@ -66,7 +73,12 @@ static __always_inline long write_flow(const struct flow *key, const struct lear
 /* Keep a client for its flow; what was known of this flow is forgotten. Not 0 where there is no memory. */
 static __always_inline long learn_flow(const struct flow *flow, const struct client *client, __u64 timeout_ns)
 {
-	struct learnt learnt = { .client = *client, .rip = flow->rip, .used_ns = client->learnt_ns };
+	struct learnt learnt = {
+		.identity = identity_of(flow),
+		.client = *client,
+		.rip = flow->rip,
+		.used_ns = client->learnt_ns,
+	};
 	struct flow key = *flow;
 	struct learnt *known;
 
@@ -103,14 +115,14 @@ static __always_inline void forget_flow(const struct flow *flow)
 	count(COUNTER_flows_taken_over);
 }
 
-/* From now on the socket that asked with `flow` answers the client through it. */
-static __always_inline void remember_way_back(const struct flow *flow, struct learnt *learnt, __u64 timeout_ns,
-					      __u64 now_ns)
+/* From now on the socket that asked with `flow` answers its client, `learnt->client`, through it. */
+static __always_inline void remember_way_back(const struct flow *flow, struct learnt *learnt,
+					      const struct client *client, __u64 timeout_ns, __u64 now_ns)
 {
 	struct reply reply = {
-		.client = learnt->client.address,
+		.client = client->address,
 		.rip = flow->rip,
-		.cport = learnt->client.port,
+		.cport = client->port,
 		.rport = flow->rport,
 		.protocol = flow->protocol,
 	};
@@ -124,7 +136,7 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 		struct flow other_flow = known->flow;
 		struct learnt *other = find_flow(&other_flow, timeout_ns, now_ns);
 
-		if (other && is_same_client(&other->client, &learnt->client))
+		if (other && is_same_client(&other->client, client))
 			other->is_shared = learnt->is_shared = 1;
 	}
 	replies.update(&reply, &way);
@@ -137,13 +149,16 @@ static __always_inline void use_flow(struct learnt *learnt, __u64 timeout_ns, __
 		learnt->used_ns = now_ns;
 }
 
-/* The way back to `reply->client`; 0 where none is known or it leads to another client by now. */
-static __always_inline const struct way_back *udp_way_back(struct reply *reply, const struct settings *settings)
+/*
+ * The flow through which `reply->client` is answered. False where none is known, and where its lport belongs to another client
+ * by now: what is meant for one client must never reach another.
+ */
+static __always_inline bool find_way_back(struct reply *reply, const struct settings *settings, struct flow *flow)
 {
-	__u64 now_ns = bpf_ktime_get_ns();
 	struct way_back *way = replies.lookup(reply);
+	struct client client;
 	struct learnt *learnt;
-	struct flow flow;
+	__u64 now_ns;
 
 	if (!way && !is_nowhere(&reply->rip)) {
 		/* a socket made for one client, bound to our address, while the one that received is bound to none */
@@ -151,13 +166,17 @@ static __always_inline const struct way_back *udp_way_back(struct reply *reply, 
 		way = replies.lookup(reply);
 	}
 	if (!way)
-		return 0;
-	flow = way->flow;
-	learnt = find_flow(&flow, settings->udp_timeout_ns, now_ns);
-	if (!learnt || learnt->client.port != reply->cport || !is_same(&learnt->client.address, &reply->client))
-		return 0;
+		return false;
+	*flow = way->flow; /* a copy: what is verified below is what is used */
+	now_ns = bpf_ktime_get_ns();
+	learnt = find_flow(flow, settings->udp_timeout_ns, now_ns);
+	if (!learnt)
+		return false;
+	client = learnt->client;
+	if (!is_still_of(learnt, flow) || client.port != reply->cport || !is_same(&client.address, &reply->client))
+		return false;
 	use_flow(learnt, settings->udp_timeout_ns, now_ns);
-	return way;
+	return true;
 }
 
 #endif

@@ -34,7 +34,7 @@ PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC)
 PINNED("array", settings, __u32, struct settings, 1, 0);
 
 /* Indexed by enum counter_id. */
-PINNED("percpu_array", counters, __u32, struct counter, COUNTER_COUNT, 0);
+PINNED("percpu_array", counters, __u32, struct counter, MAX_COUNTERS, 0);
 
 /* One entry. Written by the daemon, which alone sees what leaves `flows`. */
 PINNED("array", swept, __u32, struct swept, 1, 0);

@@ -53,6 +53,7 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	struct handshake handshake;
 	enum toa_verdict verdict;
 	const struct tcp *tcp;
+	struct client *known;
 	__u32 ip_end = 0, header;
 
 	tcp = header_at(skb, layers->transport);
@@ -82,7 +83,15 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	if (!is_trusted(&handshake.lip))
 		return refuse_syn(REFUSED_UNTRUSTED, &handshake);
 	client.learnt_ns = bpf_ktime_get_ns();
-	if (handshakes.update(&handshake, &client))
+	known = handshakes.lookup(&handshake);
+	if (known && !is_same_client(known, &client)) {
+		/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */
+		known->is_doubtful = 1;
+		return count_from(COUNTER_refused_syn_conflict, &handshake.lip, client.learnt_ns);
+	}
+	if (known)
+		known->learnt_ns = client.learnt_ns; /* sent again */
+	else if (handshakes.update(&handshake, &client))
 		return refuse_syn(REFUSED_MEMORY, &handshake);
 	count_from(COUNTER_syn_learnt, &handshake.lip, client.learnt_ns);
 }

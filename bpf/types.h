@@ -30,7 +30,8 @@ struct client {
 	struct address address;
 	__be16 port;
 	__u8 learnt_from;
-	__u8 pad[5];
+	__u8 is_doubtful; /* of a handshake: SYNs that name different clients have come */
+	__u8 pad[4];
 	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -63,6 +64,11 @@ struct flow {
 
 /* The client of a flow. */
 struct learnt {
+	/*
+	 * Written before, and checked after `client` is read: the kernel may give this memory to another flow at any moment.
+	 * It tells flows of one table apart as far as that needs: the last word of LIP, and both ports.
+	 */
+	__u64 identity;
 	struct client client;
 	struct address rip; /* where the flow goes */
 	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
@@ -71,6 +77,11 @@ struct learnt {
 	__u8 is_shared; /* another flow of the same client leads to the same socket: the last one received from is answered */
 	__u8 pad[5];
 };
+
+static __always_inline __u64 identity_of(const struct flow *flow)
+{
+	return (__u64)flow->lip.word[3] << 32 | (__u32)flow->lport << 16 | flow->rport;
+}
 
 /*
  * Whom an application answers: a client, from a socket of this port and address (NOWHERE for one that is bound to none).

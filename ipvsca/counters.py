@@ -24,6 +24,9 @@ class Meaning:
         return self.name.startswith("refused_")
 
 
+MAX_COUNTERS = 128
+"""Entries of the map: MAX_COUNTERS of bpf/counters.h."""
+
 SWEPT = {
     "expired": Meaning(-1, "flows_expired", "flows forgotten because their time had run out"),
     "evicted": Meaning(-1, "flows_evicted", "flows dropped by the kernel to make room for new ones"),

@@ -67,9 +67,11 @@ class DataPlane:
             self._open[name] = open_table(self._folder, name)
         return self._open[name]
 
-    def mismatches(self) -> list[str]:
-        """Maps whose keys or values have another size than ours."""
-        return [difference for name in KEYS_AND_VALUES if (difference := self.table(name).mismatch())]
+    def mismatches(self, max_flows: int) -> list[str]:
+        """Maps that are there, and not as programs of this ipvsca expect them."""
+        sizes = {"flows": max_flows, "replies": max_flows, "counters": counters.MAX_COUNTERS}
+        there = [name for name in KEYS_AND_VALUES if (self._folder / name).exists()]
+        return [difference for name in there if (difference := self.table(name).mismatch(sizes.get(name)))]
 
     def build(self) -> layout.Build:
         """What was loaded. An empty digest means that a load was not finished."""
@@ -139,16 +141,13 @@ class DataPlane:
 
     def flows(self) -> Iterator[tuple[layout.Flow, layout.Learnt]]:
         """Every flow, once; entries past their time are among them until they are swept."""
-        for keys, values in self.table("flows").batches():
-            sizes = ctypes.sizeof(layout.Flow), ctypes.sizeof(layout.Learnt)
-            for index in range(len(keys) // sizes[0]):
-                learnt = layout.Learnt.from_buffer_copy(values, index * sizes[1])
-                if not learnt.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
-                    yield layout.Flow.from_buffer_copy(keys, index * sizes[0]), learnt
+        for flow, learnt in self.table("flows").batched_items():
+            if not learnt.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
+                yield flow, learnt
 
     def handshakes(self) -> Iterator[tuple[layout.Handshake, layout.Client]]:
         """Clients that a SYN told and whose connection is not established (yet)."""
-        yield from self.table("handshakes").items()
+        yield from self.table("handshakes").batched_items()
 
     def forget_handshakes(self, before_ns: int) -> int:
         """Take out what was learnt before a moment (CLOCK_MONOTONIC), and say how many that were."""

@@ -12,8 +12,8 @@ from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, machine
 from ipvsca.kernel.interfaces import Interface, Interfaces, Mark
 from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
-from ipvsca.loader import Pins
 from ipvsca.settings import Settings
 
 _OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt")
@@ -132,8 +132,8 @@ def _attachments(settings: Settings) -> Iterator[Finding]:
         return
     try:
         cgroup = machine.cgroup_path(settings.cgroup)
-        yield from _cgroup_attachments(Pins(settings.pin_path), cgroup)
-        yield from _interface_attachments(Pins(settings.pin_path), settings)
+        yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup)
+        yield from _interface_attachments(Pins.at(settings.pin_path), settings)
     except Problem as problem:
         yield Finding("the cgroup and interfaces of the settings", str(problem))
 
@@ -144,7 +144,7 @@ def _loaded(pin_path: Path) -> Finding:
             build = plane.build()
     except (Problem, OSError) as problem:
         return Finding("programs are loaded", str(problem))
-    if missing := [name for name in KEYS_AND_VALUES if not (Pins(pin_path).maps / name).exists()]:
+    if missing := [name for name in KEYS_AND_VALUES if not (Pins.at(pin_path).maps / name).exists()]:
         return Finding("programs are loaded", f"{missing[0]} in {pin_path}/maps is gone: `ipvsca unload`, then load")
     if not build.digest:
         return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")

@@ -11,6 +11,8 @@ examples:
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 
 from ipvsca import loader, settings
 
@@ -20,9 +22,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, _end)
     loaded = loader.load(settings.read_file(parsed.config))
     if parsed.quiet:
         return
     for change in loaded.changes:
         print(change)
     print("loaded" if loaded.changes else "already loaded: nothing to do")
+
+
+def _end(number: int, _: object) -> None:
+    """As an exception, so that what is half done is undone."""
+    sys.exit(128 + number)

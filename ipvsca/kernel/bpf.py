@@ -88,10 +88,15 @@ def get(path: Path) -> int:
 
 def pin(fd: int, path: Path) -> None:
     """Pin an object; whatever is pinned at `path` is replaced in one step."""
-    beside = path.with_name(f"{path.name}-new")  # bpffs takes no dots
-    beside.unlink(missing_ok=True)
-    _checked(_libbpf().bpf_obj_pin(fd, os.fsencode(beside)), beside)
-    beside.rename(path)
+    new = beside(path)
+    new.unlink(missing_ok=True)
+    _checked(_libbpf().bpf_obj_pin(fd, os.fsencode(new)), new)
+    new.rename(path)
+
+
+def beside(path: Path) -> Path:
+    """Where an object is pinned for a moment, before it takes the place of another. (bpffs takes no dots.)"""
+    return path.with_name(f"{path.name}-new")
 
 
 def program_id(fd: int) -> int:

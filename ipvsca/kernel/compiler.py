@@ -24,9 +24,12 @@ _WARNINGS = ("-Wall", "-Wno-unused-function")
 @contextmanager
 def compiled(text: str, maps: Path, max_flows: int) -> Iterator[Any]:
     """A bcc module of `text`, whose maps are pinned in `maps` (those already there are used). Raises Problem."""
-    machine.require_bcc()
     os.environ["BCC_KERNEL_SOURCE"] = str(source.compat())
-    from bcc import BPF
+    machine.require_bcc()
+    try:
+        from bcc import BPF
+    except (ImportError, OSError) as error:
+        raise Problem(f"bcc cannot be used ({error}): {machine.INSTALL_BCC}") from error
 
     with _said_by_bcc() as said:
         try:

@@ -42,7 +42,8 @@ class Client(ctypes.Structure):
         ("address", PackedAddress),
         ("port", ctypes.c_uint16),
         ("learnt_from", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 5),
+        ("is_doubtful", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 4),
         ("learnt_ns", ctypes.c_uint64),
     ]
 
@@ -95,6 +96,7 @@ class Learnt(ctypes.Structure):
     """struct learnt."""
 
     _fields_ = [
+        ("identity", ctypes.c_uint64),
         ("client", Client),
         ("rip", PackedAddress),
         ("used_ns", ctypes.c_uint64),

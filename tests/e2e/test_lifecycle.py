@@ -18,7 +18,8 @@ import pytest
 from ipvsca import loader, settings
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
-from ipvsca.kernel.programs import AttachType, Program, ProgramType
+from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, AttachType, Program, ProgramType
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
 from tests.kernel_state import KernelState, are_freed, settles
@@ -47,7 +48,8 @@ def test_unload_leaves_nothing(ipvsca: Ipvsca, picture: Picture) -> None:
     before = picture()
     ipvsca.run("load")
     during = picture()
-    assert {kind: len(during.of_kind(kind)) for kind in ("map", "prog", "link")} == {"map": 6, "prog": 5, "link": 3}
+    expected = {"map": len(KEYS_AND_VALUES), "prog": len(PROGRAMS), "link": len(CGROUP_PROGRAMS)}
+    assert {kind: len(during.of_kind(kind)) for kind in expected} == expected
     ipvsca.run("unload")
     settles(picture, before)
     are_freed(during.objects)
@@ -153,7 +155,7 @@ NEIGHBOUR_TC = Program("neighbour_tc", "", ProgramType.SCHED_CLS, None, "counts"
 def neighbours(lab: Lab) -> Iterator[Callable[[], list[int]]]:
     """Others' programs on the same cgroup and interface; gives how often each has run."""
     text = source.join(REPOSITORY / "tests/bpf/neighbours.c")
-    with compiler.compiled(text, lab.bpffs) as module, ExitStack() as stack:
+    with compiler.compiled(text, lab.bpffs, 1024) as module, ExitStack() as stack:
         folder = os.open(lab.cgroup, os.O_RDONLY)
         stack.callback(os.close, folder)
         for program in (NEIGHBOUR_OPS, NEIGHBOUR_PEER):
@@ -256,13 +258,15 @@ class Step:
         assert self.calls < self.call, "the step failed, and the load did not"
 
 
+LINKS, PINS = len(CGROUP_PROGRAMS), len(CGROUP_PROGRAMS) + len(PROGRAMS)
 STEPS = [
     Step(compiler, "loaded_programs", 1),
     Step(loader.DataPlane, "apply", 1),
-    *(Step(bpf, "link_create", call) for call in (1, 2, 3)),
-    *(Step(bpf, "link_update", call) for call in (1, 2, 3)),
-    *(Step(bpf, "pin", call) for call in (1, 3, 4, 8)),  # three links, then five programs
+    *(Step(bpf, "link_create", call) for call in (1, LINKS)),
+    *(Step(bpf, "link_update", call) for call in (1, LINKS)),
+    *(Step(bpf, "pin", call) for call in (1, LINKS, LINKS + 1, PINS)),  # links, then programs
     Step(Interfaces, "attach", 1),
+    Step(Interfaces, "_place", 1),
     Step(loader, "_commit", 1),
 ]
 every_step = pytest.mark.parametrize("step", STEPS, ids=[f"{step.name} {step.call}" for step in STEPS])
