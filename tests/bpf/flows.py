@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ipvsca.address import Address, Endpoint
+from ipvsca.address import Address, Endpoint, to_mapped
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
 from ipvsca.kernel.layout import LearntFrom, PackedAddress
@@ -56,14 +57,22 @@ def packed(key: Key) -> layout.Flow:
     )
 
 
-def learnt(told: Told, used_ns: int) -> layout.Learnt:
+def identity(key: Key) -> int:
+    """What an entry tells of its key."""
+    lip = int.from_bytes(to_mapped(key.director.address)[-4:], sys.byteorder)
+    return lip << 32 | socket.htons(key.director.port) << 16 | socket.htons(key.rport)
+
+
+def learnt(key: Key, told: Told, used_ns: int) -> layout.Learnt:
     """An entry that was learnt, and used last, at this moment. For AMBIGUOUS, what it says besides does not matter."""
     client = layout.Client(learnt_from=LearntFrom.ANNOUNCEMENT, learnt_ns=used_ns)
     if told.client:
         client.address = PackedAddress.of(told.client.address)
         client.port = socket.htons(told.client.port)
     rip = PackedAddress.of(told.rip) if told.rip else NOWHERE
-    return layout.Learnt(client=client, rip=rip, used_ns=used_ns, is_ambiguous=told is AMBIGUOUS)
+    return layout.Learnt(
+        identity=identity(key), client=client, rip=rip, used_ns=used_ns, is_ambiguous=told is AMBIGUOUS
+    )
 
 
 def stored(plane: DataPlane) -> Iterator[tuple[Key, layout.Learnt]]:

@@ -28,7 +28,8 @@ class Handshake:
 class Outcome:
     """All that packets have left behind: clients learnt, by how much which counters grew, the entries for flows."""
 
-    learnt: Mapping[Handshake, Endpoint] = field(default_factory=dict)
+    learnt: Mapping[Handshake, Endpoint | None] = field(default_factory=dict)
+    """None where SYNs of one handshake have named different clients."""
     counted: Mapping[str, int] = field(default_factory=dict)
     flows: Mapping[flows.Key, flows.Told] = field(default_factory=dict)
 
@@ -81,11 +82,13 @@ def _forget(plane: DataPlane) -> None:
     flows.forget(plane)
 
 
-def _handshakes(plane: DataPlane, during: range) -> dict[Handshake, Endpoint]:
-    learnt = {}
+def _handshakes(plane: DataPlane, during: range) -> dict[Handshake, Endpoint | None]:
+    learnt: dict[Handshake, Endpoint | None] = {}
     for handshake, client in plane.handshakes():
         _check_client(client, layout.LearntFrom.SYN, during)
-        learnt[Handshake(handshake.director, handshake.server, handshake.isn)] = client.endpoint
+        assert client.is_doubtful in (0, 1)
+        told = None if client.is_doubtful else client.endpoint
+        learnt[Handshake(handshake.director, handshake.server, handshake.isn)] = told
     return learnt
 
 
@@ -93,6 +96,8 @@ def _flows(plane: DataPlane, during: range) -> dict[flows.Key, flows.Told]:
     told = {}
     for key, entry in flows.stored(plane):
         _check_client(entry.client, layout.LearntFrom.ANNOUNCEMENT, during)
+        assert not entry.client.is_doubtful
+        assert entry.identity == flows.identity(key)
         assert entry.used_ns in during
         assert entry.is_ambiguous in (0, 1)
         assert not any((entry.has_reply, entry.is_shared, *entry.pad))

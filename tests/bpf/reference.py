@@ -60,7 +60,8 @@ class _Judge:
     def __init__(self, settings: Settings, ethernet: bool) -> None:
         self._settings = settings
         self._ethernet = ethernet
-        self.learnt: dict[Handshake, Endpoint] = {}
+        self._first: dict[Handshake, Endpoint] = {}
+        self.learnt: dict[Handshake, Endpoint | None] = {}
         self.counted: Counter[str] = Counter()
         self.flows = flows.Book()
 
@@ -104,7 +105,14 @@ class _Judge:
         else:
             lport, rport, isn = struct.unpack_from("!HHI", segment)
             handshake = Handshake(Endpoint(carried.source, lport), Endpoint(carried.destination, rport), isn)
-            self.learnt[handshake] = parsed.client
+            self._learn_handshake(handshake, parsed.client)
+
+    def _learn_handshake(self, handshake: Handshake, client: Endpoint) -> None:
+        if self._first.setdefault(handshake, client) != client:
+            self.learnt[handshake] = None
+            self.counted["refused_syn_conflict"] += 1
+        else:
+            self.learnt.setdefault(handshake, client)
             self.counted["syn_learnt"] += 1
 
 

@@ -64,7 +64,7 @@ def large(pins: Path) -> Iterator[DataPlane]:
 
 
 def put(plane: DataPlane, key: Key, used_ns: int, told: Told | None = None) -> None:
-    plane.table("flows").put(flows.packed(key), flows.learnt(told or told_by(EXAMPLE), used_ns))
+    plane.table("flows").put(flows.packed(key), flows.learnt(key, told or told_by(EXAMPLE), used_ns))
 
 
 def numbered(number: int, protocol: int = PROTOCOL_UDP) -> Announcement:

@@ -286,7 +286,7 @@ class Known:
         flows.forget(self._plane)
         now_ns = time.monotonic_ns()
         for key, (told, age) in self._entries.items():
-            entry = flows.learnt(told, now_ns - int(age * NANOSECONDS))
+            entry = flows.learnt(key, told, now_ns - int(age * NANOSECONDS))
             self._plane.table("flows").put(flows.packed(key), entry)
         self._counts = counts(self._plane)
         return self

@@ -25,7 +25,8 @@ from tests.bpf.reference import expected
 from tests.vectors import announcement_vectors
 
 BATCH = 250
-SYNS = {"syn_learnt", *(f"refused_syn_{why}" for why in ("malformed", "length", "client", "untrusted", "fragment"))}
+SYN_REFUSALS = ("malformed", "length", "client", "untrusted", "fragment", "conflict")
+SYNS = {"syn_learnt", *(f"refused_syn_{why}" for why in SYN_REFUSALS)}
 BAD_ANNOUNCEMENTS = {
     f"refused_announcement_{why}" for why in ("fragment", "length", "checksum", "malformed", "kind", "client", "host")
 }

@@ -39,6 +39,11 @@ def test_every_line_of_the_list_is_read() -> None:
     assert [meaning.index for meaning in counters.meanings()] == list(range(len(NAMES)))
 
 
+def test_the_map_has_room_for_all() -> None:
+    (room,) = re.findall(r"^#define MAX_COUNTERS (\d+)$", HEADER, re.MULTILINE)
+    assert len(NAMES) <= int(room) == counters.MAX_COUNTERS
+
+
 def test_names_are_unique() -> None:
     names = NAMES + [meaning.name for meaning in counters.SWEPT.values()]
     assert len(set(names)) == len(names)
