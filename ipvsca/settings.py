@@ -24,7 +24,7 @@ _LONGEST_TIMEOUT_S = 7 * 24 * 3600
 _FEWEST_FLOWS = 1024
 _MOST_FLOWS = 16 * 1024 * 1024
 _MOST_PREFIXES = 2000  # MAX_TRUSTED of bpf/maps.h has room for two sets: the old one goes after the new one has come
-_LONGEST_PIN_PATH = 200  # it is part of our tc filters' names, which hold 255
+_LONGEST_PIN_PATH = 200  # bytes; it is part of our tc filters' names, which hold 255
 _LONGEST_NAME = 15  # IFNAMSIZ - 1
 _LONGEST_SHOWN = 200  # of a wrong value, in a message
 
@@ -95,8 +95,9 @@ def _pin_path(value: object) -> Path:
     path = _path(value)
     if {'"', "\\"} & set(str(path)):  # it becomes a string in C
         raise ValueError
-    if len(str(path)) > _LONGEST_PIN_PATH:
-        raise ValueError(f"{len(str(path))} characters, at most {_LONGEST_PIN_PATH}")
+    length = len(bytes(path))
+    if length > _LONGEST_PIN_PATH:
+        raise ValueError(f"{length} bytes, at most {_LONGEST_PIN_PATH}")
     return path
 
 
