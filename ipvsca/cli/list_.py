@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from ipvsca.wire.announcement import PROTOCOL_TCP, PROTOCOL_UDP
 _PROTOCOLS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp"}
 
 # Wide enough for IPv4; entries are printed as they come, so that nobody knows how wide the others will be.
-_LINE = "{:<5} {:<21} {:<21} {:<21} {:<12} {:<11} {:>6} {:>6} {:>6}"
+_LINE = "{:<5} {:<21} {:<21} {:<21} {:<12} {:<11} {:>7} {:>7} {:>7}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--proto", choices=sorted(_PROTOCOLS.values()), help="only this protocol")
     parser.add_argument("--client", metavar="PREFIX", help="only clients of an address or prefix")
     parser.add_argument("--director", metavar="PREFIX", help="only what comes through an address or prefix")
-    parser.add_argument("--limit", type=int, metavar="N", help="no more than N entries")
+    parser.add_argument("--limit", type=_limit, metavar="N", help="no more than N entries")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print JSON")
     how.add_argument("--count", action="store_true", help="print how many there are")
@@ -171,6 +172,12 @@ def _print_json(rows: Iterator[Row]) -> None:
 
 def _seconds(nanoseconds: int) -> float:
     return max(0, nanoseconds) / NANOSECONDS
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of entries, e.g. 20")
+    return min(int(text), sys.maxsize)
 
 
 def _prefix(text: str | None, option: str) -> Network | None:
