@@ -34,6 +34,13 @@ static __always_inline struct learnt *alive_at(const struct flow *key, __u64 tim
 	return learnt && is_within(learnt->used_ns, now_ns, timeout_ns) ? learnt : 0;
 }
 
+/* A datagram of this flow was received, or sent to its client. */
+static __always_inline void use_flow(struct learnt *learnt, __u64 timeout_ns, __u64 now_ns)
+{
+	if (!is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
+		learnt->used_ns = now_ns;
+}
+
 /*
  * The client of a flow. Its rip is what the socket that asks is bound to: NOWHERE is answered only where there is no doubt
  * which flow is meant.
@@ -47,6 +54,7 @@ static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 t
 	learnt = alive_at(&key, timeout_ns, now_ns);
 	if (is_nowhere(&flow->rip)) {
 		if (learnt && learnt->is_ambiguous) {
+			use_flow(learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
 			count(COUNTER_recvmsg_ambiguous);
 			return 0;
 		}
@@ -57,17 +65,14 @@ static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 t
 	return alive_at(flow, timeout_ns, now_ns);
 }
 
-/* Write one entry, and count what that means for the table. */
-static __always_inline long write_flow(const struct flow *key, const struct learnt *learnt, __u64 timeout_ns)
+/* Count what it means for the table that a flow's client takes the place of what was known of it (0: nothing). */
+static __always_inline void count_learnt(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
 {
-	struct learnt *known = flows.lookup((struct flow *)key);
-
 	if (!known)
 		count(COUNTER_flows_new);
 	else if (!is_within(known->used_ns, learnt->used_ns, timeout_ns) ||
 		 !is_same_client(&known->client, &learnt->client))
 		count(COUNTER_flows_replaced);
-	return flows.update((struct flow *)key, (struct learnt *)learnt);
 }
 
 /* Keep a client for its flow; what was known of this flow is forgotten. Not 0 where there is no memory. */
@@ -79,15 +84,22 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 		.rip = flow->rip,
 		.used_ns = client->learnt_ns,
 	};
+	struct learnt *own = flows.lookup((struct flow *)flow);
 	struct flow key = *flow;
 	struct learnt *known;
 
 	key.rip = NOWHERE;
-	known = alive_at(&key, timeout_ns, learnt.used_ns);
-	if (!known || (!known->is_ambiguous && is_same(&known->rip, &flow->rip)))
-		return write_flow(&key, &learnt, timeout_ns);
+	known = flows.lookup(&key);
+	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
+	    (!known->is_ambiguous && is_same(&known->rip, &flow->rip))) {
+		count_learnt(known && !known->is_ambiguous ? known : own, &learnt, timeout_ns);
+		if (own)
+			flows.delete((struct flow *)flow); /* of a time when there was doubt */
+		return flows.update(&key, &learnt);
+	}
 
 	/* This LIP:lport speaks to another address of ours too: from now on each of these flows has an entry of its own. */
+	count_learnt(own, &learnt, timeout_ns);
 	if (!known->is_ambiguous) {
 		struct learnt other = *known;
 		struct flow other_key = key;
@@ -97,7 +109,8 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 			return -1;
 		known->is_ambiguous = 1;
 	}
-	return write_flow(flow, &learnt, timeout_ns);
+	known->used_ns = learnt.used_ns;
+	return flows.update((struct flow *)flow, &learnt);
 }
 
 /* A connection has taken this flow's client over: the next one on the same ports has a client of its own. */
@@ -140,13 +153,6 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 			other->is_shared = learnt->is_shared = 1;
 	}
 	replies.update(&reply, &way);
-}
-
-/* A datagram of this flow was received, or sent to its client. */
-static __always_inline void use_flow(struct learnt *learnt, __u64 timeout_ns, __u64 now_ns)
-{
-	if (!is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
-		learnt->used_ns = now_ns;
 }
 
 /*
