@@ -33,7 +33,8 @@ def run(parsed: argparse.Namespace) -> int:
 def _load_in_a_child(parsed: argparse.Namespace) -> tuple[int, bool]:
     """Loading brings in a compiler: a process of its own takes it away again.
 
-    Gives its exit status, and whether we were told to stop meanwhile: so is it then, and undoes what it has done.
+    Gives its exit status, as a shell gives it where a signal ended it, and whether we were told to stop meanwhile: so
+    is it then, and undoes what it has done.
     """
     awaited = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
@@ -47,4 +48,5 @@ def _load_in_a_child(parsed: argparse.Namespace) -> tuple[int, bool]:
         os.kill(child, received)
     _, status = os.waitpid(child, 0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return os.waitstatus_to_exitcode(status), is_stopped
+    exitcode = os.waitstatus_to_exitcode(status)
+    return exitcode if exitcode >= 0 else 128 - exitcode, is_stopped
