@@ -110,7 +110,8 @@ def test_what_is_past_its_time_goes_to_the_nanosecond(fresh: DataPlane, protocol
 
 def test_each_protocol_has_a_timeout(fresh: DataPlane) -> None:
     fresh.apply(replace(DEFAULTS, tcp_timeout=20, udp_timeout=10))
-    stay, go = [], []
+    stay: list[Key] = []
+    go: list[Key] = []
     for number, (protocol, age) in enumerate([(17, 9), (17, 10), (17, 15), (6, 9), (6, 15), (6, 19), (6, 20), (6, 25)]):
         key = key_for(numbered(number, protocol))
         (stay if age < {17: 10, 6: 20}[protocol] else go).append(key)
@@ -118,6 +119,15 @@ def test_each_protocol_has_a_timeout(fresh: DataPlane) -> None:
     ageing.sweep(fresh, NOW)
     assert keys(fresh) == set(stay)
     assert fresh.swept().expired == len(go)
+
+
+@pytest.mark.parametrize(("tcp", "udp"), [(10, 20), (20, 10)], ids=["TCP is shorter", "UDP is shorter"])
+@pytest.mark.parametrize("protocol", TIMEOUTS, ids=["UDP", "TCP"])
+def test_a_lone_flow_of_an_age_between_the_timeouts(fresh: DataPlane, tcp: int, udp: int, protocol: int) -> None:
+    fresh.apply(replace(DEFAULTS, tcp_timeout=tcp, udp_timeout=udp))
+    put(fresh, key_for(numbered(0, protocol)), NOW - 15 * NANOSECONDS)
+    ageing.sweep(fresh, NOW)
+    assert len(keys(fresh)) == ({PROTOCOL_TCP: tcp, PROTOCOL_UDP: udp}[protocol] > 15)
 
 
 def test_what_is_alive_stays_as_it_is(fresh: DataPlane) -> None:

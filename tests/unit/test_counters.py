@@ -50,7 +50,7 @@ def test_names_are_unique() -> None:
 
 
 def test_what_sweeps_count_has_a_field_for_each() -> None:
-    assert list(counters.SWEPT) == [name for name, _ in layout.Swept._fields_]
+    assert list(counters.SWEPT) == [name for name, *_ in layout.Swept._fields_]
 
 
 @pytest.mark.parametrize("meaning", [*counters.meanings(), *counters.SWEPT.values()], ids=lambda meaning: meaning.name)
