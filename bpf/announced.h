@@ -36,8 +36,11 @@ static __always_inline void learn_from_announcement(struct __sk_buff *skb, const
 	if (verdict == ANNOUNCEMENT_ABSENT)
 		return;
 	lip = mapped(ip->source);
-	if (verdict == ANNOUNCEMENT_FOUND && !bpf_skb_load_bytes(skb, layers->ip, &packet, sizeof(packet)))
+	if (verdict == ANNOUNCEMENT_FOUND) {
+		if (bpf_skb_load_bytes(skb, layers->ip, &packet, sizeof(packet)))
+			return;
 		verdict = announcement_read(&packet, settings, &flow, &client);
+	}
 	if (verdict != ANNOUNCEMENT_FOUND)
 		return refuse_announcement(COUNTER_refused_announcement_fragment + verdict - ANNOUNCEMENT_FRAGMENT,
 					   &lip);

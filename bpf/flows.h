@@ -100,16 +100,15 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 
 	/* This LIP:lport speaks to another address of ours too: from now on each of these flows has an entry of its own. */
 	count_learnt(own, &learnt, timeout_ns);
-	if (!known->is_ambiguous) {
-		struct learnt other = *known;
-		struct flow other_key = key;
+	struct learnt other = *known;
 
-		other_key.rip = other.rip;
-		if (flows.update(&other_key, &other))
-			return -1;
-		known->is_ambiguous = 1;
-	}
 	known->used_ns = learnt.used_ns;
+	known->is_ambiguous = 1; /* before the updates, which may give this entry's memory to another flow */
+	if (!other.is_ambiguous) {
+		key.rip = other.rip;
+		if (flows.update(&key, &other))
+			return -1;
+	}
 	return flows.update((struct flow *)flow, &learnt);
 }
 

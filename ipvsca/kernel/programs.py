@@ -39,13 +39,6 @@ class Program:
     does: str
 
 
-SOCK_OPS = Program(
-    "ipvsca_sockops",
-    "established.c",
-    ProgramType.SOCK_OPS,
-    AttachType.CGROUP_SOCK_OPS,
-    "reads the option as a TCP connection is established",
-)
 SOCKOPS = Program(
     "ipvsca_sockops",
     "established.c",
