@@ -6,6 +6,7 @@
 #include "flows.h"
 #include "layers.h"
 
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
 #define PACKET_HOST 0 /* linux/if_packet.h: to this host, and to it alone */
 
 /* As far as an announcement is looked at, however many IP options are in front of it. */
@@ -46,7 +47,8 @@ static __always_inline void learn_from_announcement(struct __sk_buff *skb, const
 					   &lip);
 	if (skb->pkt_type != PACKET_HOST)
 		return refuse_announcement(COUNTER_refused_announcement_host, &lip);
-	if (!is_trusted(&lip))
+	/* the kernel drops what comes from loopback by wire, but only after we have seen it */
+	if (!is_trusted(&lip) || (is_loopback(&lip) && skb->ifindex != LOOPBACK_IFINDEX))
 		return refuse_announcement(COUNTER_refused_announcement_untrusted, &lip);
 	client.learnt_ns = bpf_ktime_get_ns();
 	if (learn_flow(&flow, &client, timeout_of(flow.protocol, settings)))

@@ -115,8 +115,12 @@ static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct 
 					 struct client *client)
 {
 	struct client of_ack = { .learnt_from = LEARNT_FROM_ACK };
-	bool told_by_syn = learn_from_syn(handshake, client);
+	struct client of_flow = {};
+	/* The walk over the options first: the verifier repeats it for every way that leads there. */
 	bool told_by_ack = learn_from_ack(ops, &handshake->lip, &of_ack);
+	/* What came ahead of the connection goes with it, needed or not: the next one on these ports has its own. */
+	bool told_by_syn = learn_from_syn(handshake, client);
+	bool told_by_flow = learn_from_flow(handshake, &of_flow);
 
 	if (told_by_syn && told_by_ack && !is_same_client(client, &of_ack))
 		return COUNTER_refused_ack_conflict;
@@ -126,8 +130,11 @@ static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct 
 		*client = of_ack;
 		return COUNTER_tcp_restored_ack;
 	}
-	/* an announcement serves connections without an option; nobody's word stands against the director's */
-	return learn_from_flow(handshake, client) ? COUNTER_tcp_restored_announcement : COUNTER_tcp_no_client;
+	if (told_by_flow) {
+		*client = of_flow;
+		return COUNTER_tcp_restored_announcement;
+	}
+	return COUNTER_tcp_no_client;
 }
 
 static __always_inline void restore(struct bpf_sock_ops *ops)

@@ -156,6 +156,12 @@ static __always_inline struct address mapped(__be32 ipv4)
 	return address;
 }
 
+/* Of IPv4, v4-mapped. */
+static __always_inline bool is_loopback(const struct address *address)
+{
+	return bpf_ntohl(address->word[3]) >> 24 == 127;
+}
+
 static __always_inline bool is_mapped(const struct address *address)
 {
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);

@@ -157,7 +157,7 @@ class DataPlane:
 
 
 def _count(meaning: counters.Meaning, values: list[layout.Counter]) -> Count:
-    latest = max(values, key=lambda value: value.last_ns)
+    latest = max(values, key=lambda value: value.last_ns, default=layout.Counter())
     source = latest.last_source.address if latest.last_ns else None
     return Count(meaning, tuple(value.count for value in values), latest.last_ns, source)
 
