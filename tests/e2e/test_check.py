@@ -483,6 +483,7 @@ def test_connections_without_an_option(traffic: Traffic, instance: Ipvsca, check
 UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 MALFORMED = "a director, or something between, writes broken TCP headers"
 LENGTH = "somebody else's option uses a kind of tcpopt_addr; set tcpopt_addr to the kind your directors send"
+KIND = "a director announces with an option kind that is not in tcpopt_addr: add it"
 CLIENT = "a director sends an address that no client can have"
 
 
@@ -554,7 +555,7 @@ def test_the_last_announcement_and_its_director(datagrams: Datagrams, check: Che
     ("wrong", "expected"),
     [
         ({"trusted": "192.0.2.0/24"}, {"refused_announcement_untrusted": UNTRUSTED}),
-        ({"tcpopt_addr": KIND_DPVS}, {"refused_announcement_kind": LENGTH}),
+        ({"tcpopt_addr": KIND_DPVS}, {"refused_announcement_kind": KIND}),
     ],
     ids=["from where", "of what kind"],
 )
