@@ -4,9 +4,9 @@
 PYTHON := /usr/bin/python3
 VENV := .venv/bin
 
-needs-demo := iproute2 nginx python3-bpfcc python3-pyroute2
+needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
-needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps)
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
 needs-lint := $(needs-venv) clang-format-14
 needs-all := $(sort $(needs-test) $(needs-lint))
 
@@ -18,7 +18,7 @@ C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: packages-demo ## nginx behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up behind itself)
+demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up)
 	@$(PYTHON) -u -m tests.demo
 
 venv: $(VENV)/ipvsca ## make .venv, in which .venv/bin/ipvsca runs this checkout, with all tools for its development
@@ -59,10 +59,11 @@ $(VENV)/ipvsca: pyproject.toml | packages-venv
 	$(VENV)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# What Debian merely recommends stays away, lest kernel headers come along. No service is started: nginx is to lie ready
-# for the demo and the tests, not to serve on this machine's port 80.
+# What Debian merely recommends stays away, lest kernel headers come along. No service is started: nginx and unbound
+# are to lie ready for the demo and the tests, not to serve on this machine's ports.
 APT := apt-get -qq -o DPkg::Lock::Timeout=300
 NO_SERVICES := /usr/sbin/policy-rc.d
+SERVICES := nginx unbound
 
 packages-%:
 	@missing=$$(printf '%s\n' $(needs-$*) | grep -vxF "$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' \
@@ -73,4 +74,5 @@ packages-%:
 		printf '#!/bin/sh\nexit 101\n' >$(NO_SERVICES); chmod +x $(NO_SERVICES); }; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	$(APT) update && $(APT) install --no-install-recommends $$missing >/dev/null || exit 1; \
-	case " "$$missing" " in *[[:space:]]nginx[[:space:]]*) systemctl disable --quiet nginx 2>/dev/null;; esac; true
+	for service in $(SERVICES); do case " "$$missing" " in \
+		*[[:space:]]$$service[[:space:]]*) systemctl disable --quiet $$service 2>/dev/null;; esac; done; true

@@ -9,11 +9,21 @@
 #define COUNTERS(COUNTER) \
 	COUNTER(tcp_restored_ack,        "TCP connections whose client came in the segment that ended the handshake") \
 	COUNTER(tcp_restored_syn,        "TCP connections whose client came in their SYN") \
+	COUNTER(tcp_restored_announcement, "TCP connections whose client came in an announcement") \
 	COUNTER(tcp_no_client,           "TCP connections accepted for which no client was told") \
 	COUNTER(syn_learnt,              "SYNs whose option was kept until their connection is established") \
 	COUNTER(syn_expired,             "clients learnt from a SYN whose connection was established after tcp_timeout") \
 	COUNTER(getpeername_restored,    "accept and getpeername calls answered with the client") \
 	COUNTER(getpeername_unshowable,  "accept and getpeername calls on an IPv4 socket whose client has IPv6: the LIP stays") \
+	COUNTER(announcement_learnt,     "announcements that were believed") \
+	COUNTER(flows_new,               "flows that became known") \
+	COUNTER(flows_replaced,          "flows whose LIP:lport was announced for another client") \
+	COUNTER(flows_taken_over,        "flows that a TCP connection took over when it was established") \
+	COUNTER(recvmsg_restored,        "datagrams received whose source was given as the client") \
+	COUNTER(recvmsg_ambiguous,       "datagrams of a LIP:lport that speaks to several of our addresses, on a socket bound to none: the LIP stays") \
+	COUNTER(recvmsg_unshowable,      "datagrams received on an IPv4 socket from a client that has IPv6: the LIP stays") \
+	COUNTER(sendmsg_redirected,      "datagrams sent to a client that went to its director") \
+	COUNTER(connect_redirected,      "connects to a client that went to its director") \
 	COUNTER(refused_ack_malformed,   "established, but the TCP options are malformed") \
 	COUNTER(refused_ack_length,      "established, but the option has a length other than 8 or 20") \
 	COUNTER(refused_ack_client,      "established, but the option names an address or port that no client can have") \
@@ -25,12 +35,25 @@
 	COUNTER(refused_syn_client,      "SYN whose option names an address or port that no client can have") \
 	COUNTER(refused_syn_untrusted,   "SYN with an option from a source that is not trusted") \
 	COUNTER(refused_syn_memory,      "SYN with an option that could not be kept: table full or no memory") \
-	COUNTER(refused_syn_fragment,    "TCP in an IP fragment: not looked at")
+	COUNTER(refused_syn_fragment,    "TCP in an IP fragment: not looked at") \
+	COUNTER(refused_syn_conflict,    "SYN that names another client than one of the same handshake before") \
+	COUNTER(refused_announcement_fragment, "announcement in an IP fragment") \
+	COUNTER(refused_announcement_length, "announcement of a length other than 42, or with IP options") \
+	COUNTER(refused_announcement_checksum, "announcement with a wrong checksum") \
+	COUNTER(refused_announcement_malformed, "announcement in which a field is not as it has to be") \
+	COUNTER(refused_announcement_kind, "announcement with an option kind that is not configured") \
+	COUNTER(refused_announcement_client, "announcement of an address or port that no client can have") \
+	COUNTER(refused_announcement_untrusted, "announcement from a source that is not trusted") \
+	COUNTER(refused_announcement_host, "announcement that was not sent to this host alone (broadcast, multicast)") \
+	COUNTER(refused_announcement_memory, "announcement that could not be kept: no memory")
 /* clang-format on */
 
 #define COUNTER_MEMBER(name, help) COUNTER_##name,
 enum counter_id { COUNTERS(COUNTER_MEMBER) COUNTER_COUNT };
 #undef COUNTER_MEMBER
+
+/* Room for counters to come. New ones go to the end of the list: a map that is loaded keeps its numbers. */
+#define MAX_COUNTERS 128
 
 /* Why an option was not believed. Added to COUNTER_refused_ack_malformed or COUNTER_refused_syn_malformed. */
 enum refusal {

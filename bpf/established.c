@@ -1,4 +1,5 @@
 /* sock_ops: when the kernel has established a connection, find its client and put it into the connection's socket. */
+#include "flows.h"
 #include "packet.h"
 #include "state.h"
 #include "toa.h"
@@ -33,7 +34,7 @@ static __always_inline bool learn_from_ack(struct bpf_sock_ops *ops, const struc
 	enum toa_verdict verdict;
 	enum refusal refusal;
 
-	/* TCP fast open and TCP_REPAIR establish a connection without a segment */
+	/* TCP_REPAIR establishes a connection without a segment; TCP fast open does it with the SYN */
 	if (!settings || (const void *)(tcp + 1) > end)
 		return false;
 	verdict = toa_parse(tcp, end, settings, client);
@@ -58,11 +59,52 @@ static __always_inline bool learn_from_syn(const struct handshake *handshake, st
 	if (!settings || !told)
 		return false;
 	*client = *told;
+	/* another CPU may have given the entry's memory to another handshake while we read: then there is none to delete */
+	if (handshakes.delete((struct handshake *)handshake) || client->is_doubtful)
+		return false;
 	fresh = bpf_ktime_get_ns() - client->learnt_ns < settings->tcp_timeout_ns;
-	handshakes.delete((struct handshake *)handshake);
 	if (!fresh)
 		count(COUNTER_syn_expired);
 	return fresh;
+}
+
+/* An announcement named the client of this connection ahead of it. */
+static __always_inline bool learn_from_flow(const struct handshake *handshake, struct client *client)
+{
+	const struct settings *settings = current_settings();
+	struct flow flow = {
+		.lip = handshake->lip,
+		.rip = handshake->rip,
+		.lport = handshake->lport,
+		.rport = handshake->rport,
+		.protocol = PROTOCOL_TCP,
+	};
+	struct learnt *learnt;
+
+	if (!settings)
+		return false;
+	learnt = find_flow(&flow, settings->tcp_timeout_ns, bpf_ktime_get_ns());
+	if (!learnt)
+		return false;
+	*client = learnt->client;
+	if (!is_still_of(learnt, &flow))
+		return false;
+	forget_flow(&flow);
+	return true;
+}
+
+/* Where a TCP connect to this client has to go. */
+static __always_inline void keep_way_back(const struct handshake *handshake, const struct client *client)
+{
+	const struct settings *settings = current_settings();
+	struct reply reply = { .client = client->address, .cport = client->port, .protocol = PROTOCOL_TCP };
+	struct way_back way = {
+		.flow = { .lip = handshake->lip, .lport = handshake->lport },
+		.learnt_ns = client->learnt_ns,
+	};
+
+	if (settings && settings->tcp_connect)
+		replies.update(&reply, &way);
 }
 
 /*
@@ -73,17 +115,26 @@ static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct 
 					 struct client *client)
 {
 	struct client of_ack = { .learnt_from = LEARNT_FROM_ACK };
-	bool told_by_syn = learn_from_syn(handshake, client);
+	struct client of_flow = {};
+	/* The walk over the options first: the verifier repeats it for every way that leads there. */
 	bool told_by_ack = learn_from_ack(ops, &handshake->lip, &of_ack);
+	/* What came ahead of the connection goes with it, needed or not: the next one on these ports has its own. */
+	bool told_by_syn = learn_from_syn(handshake, client);
+	bool told_by_flow = learn_from_flow(handshake, &of_flow);
 
 	if (told_by_syn && told_by_ack && !is_same_client(client, &of_ack))
 		return COUNTER_refused_ack_conflict;
 	if (told_by_syn)
 		return COUNTER_tcp_restored_syn;
-	if (!told_by_ack)
-		return COUNTER_tcp_no_client;
-	*client = of_ack;
-	return COUNTER_tcp_restored_ack;
+	if (told_by_ack) {
+		*client = of_ack;
+		return COUNTER_tcp_restored_ack;
+	}
+	if (told_by_flow) {
+		*client = of_flow;
+		return COUNTER_tcp_restored_announcement;
+	}
+	return COUNTER_tcp_no_client;
 }
 
 static __always_inline void restore(struct bpf_sock_ops *ops)
@@ -102,9 +153,12 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 	if (event == COUNTER_tcp_no_client)
 		return;
 	client.learnt_ns = bpf_ktime_get_ns();
-	if (event != COUNTER_refused_ack_conflict &&
-	    !clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
-		event = COUNTER_refused_ack_memory;
+	if (event != COUNTER_refused_ack_conflict) {
+		if (clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
+			keep_way_back(&handshake, &client);
+		else
+			event = COUNTER_refused_ack_memory;
+	}
 	count_from(event, &handshake.lip, client.learnt_ns);
 }
 

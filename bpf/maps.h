@@ -21,6 +21,12 @@ PINNED("sk_storage", clients, int, struct client, 0, BPF_F_NO_PREALLOC);
 /* The client that a SYN told. Written by ingress.c, taken over by established.c. */
 PINNED("lru_hash", handshakes, struct handshake, struct client, MAX_HANDSHAKES, 0);
 
+/* The clients of flows. Written by ingress.c, read by recvmsg.c and sendmsg.c; the kernel drops what was not used longest. */
+PINNED("lru_hash", flows, struct flow, struct learnt, MAX_FLOWS, 0);
+
+/* The way back to a client. Written where a datagram of it is received, read by sendmsg.c. */
+PINNED("lru_hash", replies, struct reply, struct way_back, MAX_FLOWS, 0);
+
 /* The directors' prefixes; 0 under one that is not trusted. Written by the CLI, read where an option was found. */
 PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC);
 
@@ -28,7 +34,10 @@ PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC)
 PINNED("array", settings, __u32, struct settings, 1, 0);
 
 /* Indexed by enum counter_id. */
-PINNED("percpu_array", counters, __u32, struct counter, COUNTER_COUNT, 0);
+PINNED("percpu_array", counters, __u32, struct counter, MAX_COUNTERS, 0);
+
+/* One entry. Written by the daemon, which alone sees what leaves `flows`. */
+PINNED("array", swept, __u32, struct swept, 1, 0);
 
 /* One entry, for the loader and people. */
 PINNED("array", build, __u32, struct build, 1, 0);

@@ -14,7 +14,11 @@
 #define ETHERTYPE_VLAN 0x8100
 #define ETHERTYPE_QINQ 0x88a8
 
+#define PROTOCOL_ICMP 1
 #define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+
+#define ICMP_ECHO_REQUEST 8
 
 #define IPV6_HOP_BY_HOP 0
 #define IPV6_ROUTING 43
@@ -22,7 +26,9 @@
 #define IPV6_DESTINATION 60
 #define MAX_IPV6_EXTENSIONS 4
 
-#define IPV4_FRAGMENT_MASK 0x3fff /* offset and "more fragments" */
+#define IPV4_WITHOUT_OPTIONS 0x45
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+#define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV6_FRAGMENT_MASK 0xfff9
 
 #define TCP_MIN_WORDS 5
@@ -68,6 +74,14 @@ struct ipv6_extension {
 	__u8 length; /* in units of 8 bytes, without the first 8 */
 	__be16 fragment;
 	__be32 rest;
+};
+
+struct icmp {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be16 identifier;
+	__be16 sequence;
 };
 
 struct tcp {

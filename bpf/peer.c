@@ -1,4 +1,5 @@
 /* cgroup getpeername: accept, accept4 and getpeername give the client. Never refuses the call. */
+#include "socket.h"
 #include "state.h"
 
 static __always_inline const struct client *client_of(struct bpf_sock_addr *call)
@@ -12,15 +13,9 @@ int ipvsca_peer4(struct bpf_sock_addr *call)
 {
 	const struct client *client = client_of(call);
 
-	if (!client)
-		return 1;
-	if (!is_mapped(&client->address)) {
-		count(COUNTER_getpeername_unshowable);
-		return 1;
-	}
-	call->user_ip4 = client->address.word[3];
-	call->user_port = client->port;
-	count(COUNTER_getpeername_restored);
+	if (client)
+		count(set_address4(call, &client->address, client->port) ? COUNTER_getpeername_restored
+									 : COUNTER_getpeername_unshowable);
 	return 1;
 }
 
@@ -28,13 +23,9 @@ int ipvsca_peer6(struct bpf_sock_addr *call)
 {
 	const struct client *client = client_of(call);
 
-	if (!client)
-		return 1;
-	call->user_ip6[0] = client->address.word[0];
-	call->user_ip6[1] = client->address.word[1];
-	call->user_ip6[2] = client->address.word[2];
-	call->user_ip6[3] = client->address.word[3];
-	call->user_port = client->port;
-	count(COUNTER_getpeername_restored);
+	if (client) {
+		set_address6(call, &client->address, client->port);
+		count(COUNTER_getpeername_restored);
+	}
 	return 1;
 }

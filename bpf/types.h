@@ -15,10 +15,14 @@ struct address {
 	__be32 word[4];
 };
 
+#define NOWHERE ((struct address){})
+
 /* Where a client was learnt; ipvsca/kernel/layout.py names them for people. */
 enum learnt_from {
 	LEARNT_FROM_ACK = 1, /* option in the segment that ended the handshake */
 	LEARNT_FROM_SYN = 2, /* option in the SYN */
+	LEARNT_FROM_ANNOUNCEMENT = 3, /* ICMP echo ahead of the flow */
+	LEARNT_FROM_CONNECT = 4, /* the application connected to it */
 };
 
 /* Who is behind a director's LIP:lport. */
@@ -26,7 +30,8 @@ struct client {
 	struct address address;
 	__be16 port;
 	__u8 learnt_from;
-	__u8 pad[5];
+	__u8 is_doubtful; /* of a handshake: SYNs that name different clients have come */
+	__u8 pad[4];
 	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -43,6 +48,60 @@ struct handshake {
 	__u32 isn; /* host byte order */
 };
 
+/*
+ * A flow as the real server sees it. `rip` is NOWHERE in the entry that every flow has: a socket that is bound to no address
+ * cannot tell at which one a datagram arrived. Only where one LIP:lport speaks to several of our addresses, each of these
+ * flows has an entry with its own `rip` besides.
+ */
+struct flow {
+	struct address lip;
+	struct address rip;
+	__be16 lport;
+	__be16 rport;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 pad[3];
+};
+
+/* The client of a flow. */
+struct learnt {
+	/*
+	 * Written before, and checked after `client` is read: the kernel may give this memory to another flow at any moment.
+	 * It tells flows of one table apart as far as that needs: the last word of LIP, and both ports.
+	 */
+	__u64 identity;
+	struct client client;
+	struct address rip; /* where the flow goes */
+	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
+	__u8 is_ambiguous; /* flows to other addresses of ours have this key too: look at theirs */
+	__u8 has_reply; /* `replies` leads to this flow */
+	__u8 is_shared; /* another flow of the same client leads to the same socket: the last one received from is answered */
+	__u8 pad[5];
+};
+
+static __always_inline __u64 identity_of(const struct flow *flow)
+{
+	return (__u64)flow->lip.word[3] << 32 | (__u32)flow->lport << 16 | flow->rport;
+}
+
+/*
+ * Whom an application answers: a client, from a socket of this port and address (NOWHERE for one that is bound to none).
+ * For TCP the socket's end is left out: it connects from whatever port.
+ */
+struct reply {
+	struct address client;
+	struct address rip;
+	__be16 cport;
+	__be16 rport;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* Through which flow. For TCP there is no entry in `flows`, and `learnt_ns` tells how long this may be used. */
+struct way_back {
+	struct flow flow;
+	__u64 learnt_ns;
+};
+
 struct prefix {
 	__u32 length; /* bits, 0 to 128, counted in the 16-byte form */
 	struct address address;
@@ -51,12 +110,20 @@ struct prefix {
 struct settings {
 	__u64 kinds[4]; /* bitmap of the TCP option kinds that name a client */
 	__u64 tcp_timeout_ns;
+	__u64 udp_timeout_ns;
+	__u64 tcp_connect; /* 1: a TCP connect to a client goes to its director */
 };
 
 struct counter {
 	__u64 count;
 	__u64 last_ns; /* CLOCK_MONOTONIC; 0 where this counter keeps no memory of its last event */
 	struct address last_source;
+};
+
+/* What the daemon's sweeps took out of `flows`, or found that the kernel had dropped. */
+struct swept {
+	__u64 expired;
+	__u64 evicted;
 };
 
 /* What was loaded, and from what: written last, so a folder without it is not a finished load. */
@@ -72,6 +139,11 @@ static __always_inline bool is_same(const struct address *one, const struct addr
 	       one->word[3] == other->word[3];
 }
 
+static __always_inline bool is_nowhere(const struct address *address)
+{
+	return !address->word[0] && !address->word[1] && !address->word[2] && !address->word[3];
+}
+
 static __always_inline bool is_same_client(const struct client *one, const struct client *other)
 {
 	return one->port == other->port && is_same(&one->address, &other->address);
@@ -82,6 +154,12 @@ static __always_inline struct address mapped(__be32 ipv4)
 	struct address address = { .word = { 0, 0, bpf_htonl(0xffff), ipv4 } };
 
 	return address;
+}
+
+/* Of IPv4, v4-mapped. */
+static __always_inline bool is_loopback(const struct address *address)
+{
+	return bpf_ntohl(address->word[3]) >> 24 == 127;
 }
 
 static __always_inline bool is_mapped(const struct address *address)

@@ -24,6 +24,16 @@ class Meaning:
         return self.name.startswith("refused_")
 
 
+MAX_COUNTERS = 128
+"""Entries of the map: MAX_COUNTERS of bpf/counters.h."""
+
+SWEPT = {
+    "expired": Meaning(-1, "flows_expired", "flows forgotten because their time had run out"),
+    "evicted": Meaning(-1, "flows_evicted", "flows dropped by the kernel to make room for new ones"),
+}
+"""What the daemon counts, by its name in struct swept of bpf/types.h: programs do not see it."""
+
+
 @cache
 def meanings() -> tuple[Meaning, ...]:
     """Every counter, in the order of enum counter_id."""

@@ -6,9 +6,10 @@ import signal
 import time
 from pathlib import Path
 
-from ipvsca.dataplane import NANOSECONDS, DataPlane
+from ipvsca import ageing
+from ipvsca.dataplane import DataPlane
 
-SWEEP_INTERVAL_S = 10
+LONGEST_INTERVAL_S = 10.0
 
 _STOP = {signal.SIGTERM, signal.SIGINT}
 
@@ -18,14 +19,15 @@ def run(pin_path: Path) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
         print("running", flush=True)
-        while signal.sigtimedwait(_STOP, SWEEP_INTERVAL_S) is None:
-            sweep(pin_path)
+        while signal.sigtimedwait(_STOP, _sweep(pin_path)) is None:
+            pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def sweep(pin_path: Path) -> int:
-    """Take out what is past its time; gives how many entries that were. Opened anew, to see that it is still loaded."""
+def _sweep(pin_path: Path) -> float:
+    """Gives the seconds until the next one. Maps are opened anew each time, to see whether they are still there."""
     with DataPlane(pin_path) as plane:
-        oldest_ns = time.monotonic_ns() - plane.settings().tcp_timeout * NANOSECONDS
-        return plane.forget_handshakes(oldest_ns)
+        ageing.sweep(plane, time.monotonic_ns())
+        settings = plane.settings()
+    return min(LONGEST_INTERVAL_S, settings.tcp_timeout / 2, settings.udp_timeout / 2)

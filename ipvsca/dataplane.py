@@ -16,7 +16,7 @@ from typing import Any
 from ipvsca import counters
 from ipvsca.address import V4_MAPPED, Address, to_mapped
 from ipvsca.kernel import layout
-from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table
+from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, possible_cpus
 from ipvsca.settings import DEFAULTS, Network, Settings
 
 NANOSECONDS = 1_000_000_000
@@ -67,9 +67,11 @@ class DataPlane:
             self._open[name] = open_table(self._folder, name)
         return self._open[name]
 
-    def mismatches(self) -> list[str]:
-        """Maps whose keys or values have another size than ours."""
-        return [difference for name in KEYS_AND_VALUES if (difference := self.table(name).mismatch())]
+    def mismatches(self, max_flows: int) -> list[str]:
+        """Maps that are there, and not as programs of this ipvsca expect them."""
+        sizes = {"flows": max_flows, "replies": max_flows, "counters": counters.MAX_COUNTERS}
+        there = [name for name in KEYS_AND_VALUES if (self._folder / name).exists()]
+        return [difference for name in there if (difference := self.table(name).mismatch(sizes.get(name)))]
 
     def build(self) -> layout.Build:
         """What was loaded. An empty digest means that a load was not finished."""
@@ -82,12 +84,19 @@ class DataPlane:
             DEFAULTS,
             tcpopt_addr=tuple(kind for kind in range(256) if running.kinds[kind // 64] >> kind % 64 & 1),
             tcp_timeout=running.tcp_timeout_ns // NANOSECONDS,
+            udp_timeout=running.udp_timeout_ns // NANOSECONDS,
+            tcp_connect=bool(running.tcp_connect),
+            max_flows=self.table("flows").max_entries,
             trusted=self._trusted(),
         )
 
     def apply(self, settings: Settings) -> None:
         """Put settings into force. A prefix that stays trusted is trusted all the time."""
-        running = layout.Settings(tcp_timeout_ns=settings.tcp_timeout * NANOSECONDS)
+        running = layout.Settings(
+            tcp_timeout_ns=settings.tcp_timeout * NANOSECONDS,
+            udp_timeout_ns=settings.udp_timeout * NANOSECONDS,
+            tcp_connect=settings.tcp_connect,
+        )
         for kind in settings.tcpopt_addr:
             running.kinds[kind // 64] |= 1 << kind % 64
         self.table("settings").put(ONLY, running)
@@ -114,14 +123,31 @@ class DataPlane:
     def counts(self) -> dict[str, Count]:
         """Every counter by name."""
         table = self.table("counters")
-        return {
+        counts = {
             meaning.name: _count(meaning, table.get_per_cpu(ctypes.c_uint32(meaning.index)))
             for meaning in counters.meanings()
         }
+        swept = self.swept()
+        others = (0,) * (possible_cpus() - 1)
+        swept_counts = {
+            meaning.name: Count(meaning, (getattr(swept, field), *others), 0, None)
+            for field, meaning in counters.SWEPT.items()
+        }
+        return counts | swept_counts
+
+    def swept(self) -> layout.Swept:
+        """What sweeps took out of the flows, and what the kernel dropped to make room."""
+        return self.table("swept").get(ONLY) or layout.Swept()
+
+    def flows(self) -> Iterator[tuple[layout.Flow, layout.Learnt]]:
+        """Every flow, once; entries past their time are among them until they are swept."""
+        for flow, learnt in self.table("flows").batched_items():
+            if not learnt.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
+                yield flow, learnt
 
     def handshakes(self) -> Iterator[tuple[layout.Handshake, layout.Client]]:
         """Clients that a SYN told and whose connection is not established (yet)."""
-        yield from self.table("handshakes").items()
+        yield from self.table("handshakes").batched_items()
 
     def forget_handshakes(self, before_ns: int) -> int:
         """Take out what was learnt before a moment (CLOCK_MONOTONIC), and say how many that were."""
@@ -131,7 +157,7 @@ class DataPlane:
 
 
 def _count(meaning: counters.Meaning, values: list[layout.Counter]) -> Count:
-    latest = max(values, key=lambda value: value.last_ns)
+    latest = max(values, key=lambda value: value.last_ns, default=layout.Counter())
     source = latest.last_source.address if latest.last_ns else None
     return Count(meaning, tuple(value.count for value in values), latest.last_ns, source)
 

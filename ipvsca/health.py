@@ -12,11 +12,11 @@ from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, machine
 from ipvsca.kernel.interfaces import Interface, Interfaces, Mark
 from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
-from ipvsca.loader import Pins
 from ipvsca.settings import Settings
 
-_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt")
+_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt")
 
 _UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 _MALFORMED = "a director, or something between, writes broken TCP headers"
@@ -38,6 +38,15 @@ _HINTS = {
     "refused_syn_memory": _MEMORY,
     "refused_syn_fragment": "SYNs arrive in fragments, which are not looked at: mind the MTU towards the server",
     "getpeername_unshowable": "clients have IPv6, but the application listens on an IPv4 socket: let it listen on [::]",
+    "recvmsg_ambiguous": "a director uses a LIP:lport towards several addresses of this host: bind a socket to each",
+    "flows_evicted": "more flows at once than max_flows: raise it",
+    "refused_announcement_untrusted": _UNTRUSTED,
+    "refused_announcement_kind": "a director announces with an option kind that is not in tcpopt_addr: add it",
+    "refused_announcement_host": "announcements come to another host's hardware address: name the bridge in interfaces",
+    "refused_announcement_malformed": "a director sends announcements that are almost right: see docs/wire-formats.md",
+    "refused_syn_conflict": "SYNs are damaged on their way from the director: look at the network",
+    "refused_announcement_client": _CLIENT,
+    "refused_announcement_memory": _MEMORY,
     "syn_expired": "handshakes take longer than tcp_timeout: raise it",
 }
 """What an operator should think of where a counter is not 0."""
@@ -126,8 +135,8 @@ def _attachments(settings: Settings) -> Iterator[Finding]:
         return
     try:
         cgroup = machine.cgroup_path(settings.cgroup)
-        yield from _cgroup_attachments(Pins(settings.pin_path), cgroup)
-        yield from _interface_attachments(Pins(settings.pin_path), settings)
+        yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup)
+        yield from _interface_attachments(Pins.at(settings.pin_path), settings)
     except Problem as problem:
         yield Finding("the cgroup and interfaces of the settings", str(problem))
 
@@ -138,7 +147,7 @@ def _loaded(pin_path: Path) -> Finding:
             build = plane.build()
     except (Problem, OSError) as problem:
         return Finding("programs are loaded", str(problem))
-    if missing := [name for name in KEYS_AND_VALUES if not (Pins(pin_path).maps / name).exists()]:
+    if missing := [name for name in KEYS_AND_VALUES if not (Pins.at(pin_path).maps / name).exists()]:
         return Finding("programs are loaded", f"{missing[0]} in {pin_path}/maps is gone: `ipvsca unload`, then load")
     if not build.digest:
         return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")

@@ -1,14 +1,12 @@
 """Load, replace and unload the data plane. Each change of the kernel's state has its undo beside it: all or nothing.
 
-Under the pin folder:   maps/NAME   programs/NAME   links/NAME (cgroup programs; a link holds its program in place)
+A process that ends in the middle of it leaves what the next load finishes or the next unload takes off.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,30 +18,14 @@ from ipvsca import __version__
 from ipvsca.dataplane import DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, layout, machine, source
-from ipvsca.kernel.interfaces import Interface, Interfaces
+from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY
+from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, Program
 from ipvsca.settings import MEANINGS, Settings, as_text
 
 Programs = Mapping[Program, int]
 """Open descriptors of loaded programs."""
-
-
-@dataclass(frozen=True)
-class Pins:
-    """Where things are pinned."""
-
-    root: Path
-
-    @property
-    def maps(self) -> Path:
-        return self.root / "maps"
-
-    def program(self, program: Program) -> Path:
-        return self.root / "programs" / program.name
-
-    def link(self, program: Program) -> Path:
-        return self.root / "links" / program.name
 
 
 @dataclass(frozen=True)
@@ -85,14 +67,15 @@ def load(settings: Settings) -> Loaded:
     """Make the kernel's state what the settings say. Raises Problem, after which everything is as it was before."""
     machine.require(settings.pin_path, settings.cgroup)
     cgroup = machine.cgroup_path(settings.cgroup)
-    pins = Pins(settings.pin_path)
-    with _locked(pins.root), Interfaces() as interfaces, Steps() as steps:
+    pins = Pins.at(settings.pin_path)
+    with pins.locked(), Interfaces() as interfaces, DataPlane(pins.root) as plane, Steps() as steps:
         wanted = interfaces.select(settings.interfaces)
-        _make_folders(pins, steps)
+        if not pins.root.exists():
+            steps.on_failure(pins.remove)
+        pins.make_folders()
+        _refuse_other_layouts(plane, settings)
         compile_ = not _is_current(pins)
-        with _programs(pins, compile_, steps) as programs, DataPlane(pins.root) as plane:
-            if compile_:
-                _refuse_other_layouts(plane, pins)
+        with _programs(pins, compile_, settings.max_flows, steps) as programs:
             changes = [
                 *_apply(plane, settings, steps),
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
@@ -107,9 +90,9 @@ def unload(pin_path: Path) -> list[str]:
     """Take everything off, whatever an interrupted load left included. Says what was taken off. Raises Problem."""
     machine.require_privilege()
     machine.require_bpffs(pin_path)
-    pins = Pins(pin_path)
+    pins = Pins.at(pin_path)
     changes = []
-    with _locked(pins.root), Interfaces() as interfaces:
+    with pins.locked(), Interfaces() as interfaces:
         for interface in interfaces.all():
             if interfaces.detach(interface, pins.root):
                 changes.append(f"tc ingress of {interface.name}")
@@ -117,38 +100,13 @@ def unload(pin_path: Path) -> list[str]:
             if pins.link(program).exists():
                 pins.link(program).unlink()
                 changes.append(f"{program.does} ({program.name})")
-        if pins.root.exists():
-            shutil.rmtree(pins.root)
+        pins.remove()
     return changes
 
 
 def is_current(pin_path: Path) -> bool:
     """Whether the programs pinned there were made from the sources of this ipvsca."""
-    return _is_current(Pins(pin_path))
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One loader at a time: a lock on the folder that holds the pin folder. A lock goes with its process."""
-    if not root.parent.is_dir():
-        raise Problem(f"{root.parent} does not exist: create it, or set another pin_path")
-    folder = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _make_folders(pins: Pins, steps: Steps) -> None:
-    if not pins.root.exists():
-        steps.on_failure(_remove_folder, pins.root)
-    for folder in (pins.maps, pins.program(PROGRAMS[0]).parent, pins.link(PROGRAMS[0]).parent):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    return _is_current(Pins.at(pin_path))
 
 
 def _remove_pin(pin: Path) -> None:
@@ -156,7 +114,8 @@ def _remove_pin(pin: Path) -> None:
 
 
 def _is_current(pins: Pins) -> bool:
-    if not all(pins.program(program).exists() for program in PROGRAMS):
+    pinned = [pins.program(program) for program in PROGRAMS] + [pins.maps / name for name in KEYS_AND_VALUES]
+    if not all(pin.exists() for pin in pinned):
         return False
     try:
         with DataPlane(pins.root) as plane:
@@ -166,7 +125,7 @@ def _is_current(pins: Pins) -> bool:
 
 
 @contextmanager
-def _programs(pins: Pins, compile_: bool, steps: Steps) -> Iterator[Programs]:
+def _programs(pins: Pins, compile_: bool, max_flows: int, steps: Steps) -> Iterator[Programs]:
     """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps."""
     if not compile_:
         yield {program: steps.hold(bpf.get(pins.program(program))) for program in PROGRAMS}
@@ -176,16 +135,17 @@ def _programs(pins: Pins, compile_: bool, steps: Steps) -> Iterator[Programs]:
     for name in KEYS_AND_VALUES:
         if not (pins.maps / name).exists():
             steps.on_failure(_remove_pin, pins.maps / name)
-    with compiler.loaded_programs(pins.maps) as programs:
+    with compiler.loaded_programs(pins.maps, max_flows) as programs:
         yield programs
 
 
-def _refuse_other_layouts(plane: DataPlane, pins: Pins) -> None:
-    differing = plane.mismatches()
+def _refuse_other_layouts(plane: DataPlane, settings: Settings) -> None:
+    """Maps that are pinned there are used again: they have to be what the programs expect."""
+    differing = plane.mismatches(settings.max_flows)
     if differing:
         raise Problem(
-            f"{pins.root} holds maps of another version ({'; '.join(differing)}): `ipvsca unload`, then load again; "
-            "connections accepted until then show the director"
+            f"{settings.pin_path} holds maps of another version or max_flows ({'; '.join(differing)}): "
+            "`ipvsca unload`, then load again; clients known until then are lost"
         )
 
 
@@ -255,7 +215,10 @@ def _attach_to_interfaces(
             continue
         old = None if before is None else steps.hold(bpf.program_by_id(before))
         steps.on_failure(_set_filter, interfaces, interface, old, pins.root)
-        _set_filter(interfaces, interface, fd, pins.root)
+        try:
+            _set_filter(interfaces, interface, fd, pins.root)
+        except Vanished:
+            continue
         yield f"tc ingress of {interface.name}: {'taken off' if program is None else program.does}"
 
 

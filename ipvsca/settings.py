@@ -21,7 +21,10 @@ DEFAULT_FILE = Path("/etc/ipvsca/ipvsca.toml")
 # Option kinds that TCP itself uses (IANA, TCP parameters): taking one for an address would misread ordinary segments.
 _TCP_KINDS = {*range(9), 19, 28, 29, 30, 34}
 _LONGEST_TIMEOUT_S = 7 * 24 * 3600
+_FEWEST_FLOWS = 1024
+_MOST_FLOWS = 16 * 1024 * 1024
 _MOST_PREFIXES = 2000  # MAX_TRUSTED of bpf/maps.h has room for two sets: the old one goes after the new one has come
+_LONGEST_PIN_PATH = 200  # bytes; it is part of our tc filters' names, which hold 255
 _LONGEST_NAME = 15  # IFNAMSIZ - 1
 _LONGEST_SHOWN = 200  # of a wrong value, in a message
 
@@ -59,6 +62,18 @@ def _seconds(value: Any) -> int:
     return int(value)
 
 
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _flows(value: Any) -> int:
+    if not _is_integer(value) or not _FEWEST_FLOWS <= value <= _MOST_FLOWS:
+        raise ValueError
+    return int(value)
+
+
 def _interfaces(value: object) -> str | tuple[str, ...]:
     names = _as_list(value)
     if names == ["auto"]:
@@ -80,6 +95,9 @@ def _pin_path(value: object) -> Path:
     path = _path(value)
     if {'"', "\\"} & set(str(path)):  # it becomes a string in C
         raise ValueError
+    length = len(bytes(path))
+    if length > _LONGEST_PIN_PATH:
+        raise ValueError(f"{length} bytes, at most {_LONGEST_PIN_PATH}")
     return path
 
 
@@ -148,6 +166,26 @@ class Settings:
         "how long a client learnt ahead of its TCP connection is kept, in seconds",
         live=True,
     )
+    udp_timeout: int = _setting(
+        180,
+        _seconds,
+        f"whole seconds, 1 to {_LONGEST_TIMEOUT_S}",
+        "how long the client of a UDP flow is kept after the flow's last datagram, in seconds",
+        live=True,
+    )
+    tcp_connect: bool = _setting(
+        True,
+        _switch,
+        "true or false",
+        "a TCP connect to a client's address and port goes to its director",
+        live=True,
+    )
+    max_flows: int = _setting(
+        131072,
+        _flows,
+        f"a whole number, {_FEWEST_FLOWS} to {_MOST_FLOWS}",
+        "how many flows are known at most; 0.3 kB of memory each, taken when programs are loaded",
+    )
     interfaces: str | tuple[str, ...] = _setting(
         "auto",
         _interfaces,
@@ -207,7 +245,7 @@ def as_text(value: object) -> str:
     """A setting's value as `ipvsca set` accepts it."""
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "[]"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def as_json(value: object) -> object:

@@ -1,7 +1,8 @@
-"""`make demo`: nginx behind a FULLNAT director, and what its access log tells before, with and after ipvsca."""
+"""`make demo`: nginx and dnsmasq behind a FULLNAT director, and whom their logs name without and with ipvsca."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
@@ -11,20 +12,25 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
+from string import ascii_lowercase
 
 from ipvsca.address import Address, Endpoint
 from tests.apps.catalogue import app
+from tests.apps.dns import Question, read_answer
+from tests.apps.dns_log import queries
+from tests.apps.dns_server import DOMAIN, log_of
 from tests.apps.runner import NotReady, running
 from tests.apps.seen import accesses, answer_http
+from tests.apps.udp_catalogue import udp_app
 from tests.lab import addresses as a
 from tests.lab.control import REPOSITORY, Director
-from tests.lab.messages import Service
+from tests.lab.messages import Announce, Protocol, Service
 from tests.lab.topology import Lab
 
 TIMEOUT_S = 5.0
@@ -35,31 +41,38 @@ SERVER_V4 = Endpoint(a.RIPS_V4[0], 80)
 SERVER_V6 = Endpoint(a.RIPS_V6[0], 80)
 SERVER_NAT64 = Endpoint(a.RIPS_V4[0], 64)
 LISTEN_NAT64 = f"[::]:{SERVER_NAT64.port}"
+SERVER_DNS = Endpoint(a.RIPS_V4[0], 53)
 
 IPV4 = Service(Endpoint(a.VIP_V4, 80), (SERVER_V4,))
 IPV6 = Service(Endpoint(a.VIP_V6, 80), (SERVER_V6,))
 NAT64 = Service(Endpoint(a.VIP_V6, 64), (SERVER_NAT64,))
+DNS = Service(Endpoint(a.VIP_V4, 53), (SERVER_DNS,), protocol=Protocol.UDP, announce=Announce())
 
 VISITORS: tuple[tuple[str, Service, tuple[Address, ...]], ...] = (
     ("IPv4", IPV4, a.CLIENTS_V4[:3]),
     ("IPv6", IPV6, a.CLIENTS_V6[:3]),
     ("NAT64: clients with IPv6, real server with IPv4", NAT64, a.CLIENTS_V6[3:5]),
 )
+ASKERS = a.CLIENTS_V4[:4]
 
 INTRODUCTION = f"""\
-ipvsca demo: nginx behind a FULLNAT load balancer
+ipvsca demo: nginx and dnsmasq behind a FULLNAT load balancer
 
      clients                       director (FULLNAT)              real server
    +-----------------------+     +-----------------------+     +---------------------------+
-   | {f"{a.CLIENTS_V4[0]}, .2 ..":<21} | --> | VIP {a.VIP_V4!s:<17} | --> | nginx  {SERVER_V4!s:<18} |
-   | {f"{a.CLIENTS_V6[0]}, ::2 ..":<21} |     |     {a.VIP_V6!s:<17} |     |        {SERVER_V6!s:<18} |
-   +-----------------------+     | LIP {f"{a.LIPS_V4[0]}, .3":<17} |     |        {LISTEN_NAT64:<18} |
-                                 |     {f"{a.LIPS_V6[0]}, ::3":<17} |     +---------------------------+
-                                 +-----------------------+
+   | {f"{a.CLIENTS_V4[0]}, .2 ..":<21} | --> | VIP {a.VIP_V4!s:<17} | --> | nginx   {SERVER_V4!s:<17} |
+   | {f"{a.CLIENTS_V6[0]}, ::2 ..":<21} |     |     {a.VIP_V6!s:<17} |     |         {SERVER_V6!s:<17} |
+   +-----------------------+     | LIP {f"{a.LIPS_V4[0]}, .3":<17} |     |         {LISTEN_NAT64:<17} |
+                                 |     {f"{a.LIPS_V6[0]}, ::3":<17} |     | dnsmasq {SERVER_DNS!s:<17} |
+                                 +-----------------------+     +---------------------------+
 
-   The director passes each connection on from an address and port of its own, LIP:lport, and
-   names the client in a TCP option, of which a real server's kernel knows nothing. All three
-   are network namespaces of this machine, made for this demo; the packets and nginx are real.
+   The director passes everything on from an address and port of its own, LIP:lport. In TCP it
+   names the client in an option, of which a real server's kernel knows nothing. UDP has no
+   options: there it sends an announcement ahead of a flow's first datagram, a ping (ICMP echo)
+   with client and LIP:lport in it. The kernel only echoes it; ipvsca reads it.
+
+   All three are network namespaces of this machine, made for this demo; packets, nginx and
+   dnsmasq are real.
 """
 
 ROW = "   {:<23}{:<60}{}"
@@ -71,19 +84,30 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Visit:
-    """One request: who made it, as whom the director passed it on, and nginx's line about it."""
+    """One request: who made it, as whom the director passed it on, and the server's line about it."""
 
     client: Endpoint
     local: Endpoint
     line: str
+    logged: Endpoint
+    """Whom the line names."""
+    as_logged: str
+    """And in which words."""
 
-    @property
-    def logged(self) -> Endpoint:
-        """Whom the line names. A dual-stack socket shows an IPv4 address as ::ffff:a.b.c.d."""
-        (access,) = accesses(self.line)
-        address = access.client.address
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return Endpoint(mapped or address, access.client.port)
+
+def _of_nginx(client: Endpoint, local: Endpoint, line: str) -> Visit:
+    """A dual-stack socket shows an IPv4 address as ::ffff:a.b.c.d."""
+    (access,) = accesses(line)
+    address, port = access.client.address, access.client.port
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return Visit(client, local, line, Endpoint(mapped or address, port), " ".join(line.split(" ")[:2]))
+
+
+def _of_dnsmasq(client: Endpoint, local: Endpoint, line: str) -> Visit:
+    """Without date, program and process id, which stand before the question's number."""
+    (query,) = queries(line)
+    short = line.partition("]: ")[2]
+    return Visit(client, local, short, query.client, short.split(" ")[1])
 
 
 @dataclass(frozen=True)
@@ -101,12 +125,15 @@ CLIENT = Named("the client", lambda visit: visit.client, GREEN)
 
 @dataclass(frozen=True)
 class Stage:
-    """What the demo plays on: a lab in which director and nginx run."""
+    """What the demo plays on: a lab in which director, nginx and dnsmasq run."""
 
     lab: Lab
     director: Director
-    log: Path
+    access_log: Path
+    query_log: Path
     folder: Path
+    ports: Iterator[int] = field(default_factory=lambda: itertools.count(40001))
+    """For UDP clients: none has one twice, because the director announces new flows only."""
 
     @contextmanager
     def connected(self, service: Service, source: Address) -> Iterator[socket.socket]:
@@ -122,10 +149,47 @@ class Stage:
         with self.connected(service, source) as connection:
             client = Endpoint.of(*connection.getsockname()[:2])
             answer_http(connection)
-        return Visit(client, self.director.connection(client).local, self.log.read_text().splitlines()[-1])
+        return _of_nginx(client, self.local(service, client), self.access_log.read_text().splitlines()[-1])
+
+    def ask(self, sources: Sequence[Address]) -> list[Visit]:
+        """All of these clients ask, each for a name of its own, and only then read their answers.
+
+        dnsmasq has logged a question before it answers it. Raises Failure where an answer is missing or another's.
+        """
+        questions = [Question(f"{letter}.{DOMAIN}") for letter in ascii_lowercase[: len(sources)]]
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(self.asking(*pair)) for pair in zip(questions, sources, strict=True)]
+            return [self.answered(*pair) for pair in zip(questions, sockets, strict=True)]
+
+    @contextmanager
+    def asking(self, question: Question, source: Address) -> Iterator[socket.socket]:
+        """A socket of this client, over which the question has been sent."""
+        with self.lab.client.entered():
+            asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with asking:
+            asking.settimeout(TIMEOUT_S)
+            asking.bind((str(source), next(self.ports)))
+            asking.connect((str(DNS.vip.address), DNS.vip.port))
+            asking.send(bytes(question))
+            yield asking
+
+    def answered(self, question: Question, asking: socket.socket) -> Visit:
+        """The request that was sent over this socket, once its answer has come."""
+        client = Endpoint.of(*asking.getsockname())
+        try:
+            read_answer(question, asking.recv(512))
+        except (OSError, ValueError) as error:
+            raise Failure(f"{client} has not got the answer to its question: {error}") from None
+        lines = [line for line in self.query_log.read_text().splitlines() if f" {question.name} from " in line]
+        return _of_dnsmasq(client, self.local(DNS, client), lines[-1])
+
+    def local(self, service: Service, client: Endpoint) -> Endpoint:
+        """LIP:lport under which this client came to the real server."""
+        known = {(each.vip, each.client): each.local for each in self.director.connections()}
+        return known[service.vip, client]
 
     def visits(self, named: Named) -> bool:
-        """A table of everybody's request; whether nginx's log names whom it should in each."""
+        """A table of everybody's request, for either server; whether its log names whom it should in each."""
         print(_coloured(ROW.format("client", "line in nginx's access log", "names"), BOLD))
         right = True
         for title, service, sources in VISITORS:
@@ -133,6 +197,10 @@ class Stage:
             for source in sources:
                 right &= _show(self.visit(service, source), named)
         print()
+        print(_coloured(ROW.format("client", "line in dnsmasq's query log, without date", "names"), BOLD))
+        for visit in self.ask(ASKERS):
+            right &= _show(visit, named)
+        print("   Each client has got the answer to its own question.\n")
         return right
 
     def shell(self, command: str) -> None:
@@ -170,12 +238,12 @@ def main() -> int:
     except (Failure, NotReady, RuntimeError) as failure:
         print(_coloured(f"FAILED: {failure}", RED))
         return 1
-    print("Everything is cleaned up: nginx, director, cgroup, BPF file system and network namespaces.")
+    print("Everything is cleaned up: nginx, dnsmasq, director, cgroup, BPF file system, network namespaces.")
     if not right:
-        print(_coloured("WRONG: nginx's log named somebody else where it is marked above.", RED))
+        print(_coloured("WRONG: a log named somebody else where it is marked above.", RED))
         return 1
     seconds = time.monotonic() - began
-    print(_coloured(f"Every address and every port was right, for IPv4, IPv6 and NAT64 ({seconds:.1f} s).", GREEN))
+    print(_coloured(f"Every address and every port was right, in TCP and in UDP ({seconds:.1f} s).", GREEN))
     return 0
 
 
@@ -195,11 +263,14 @@ def _play(lab: Lab, folder: Path) -> bool:
     """Every scene in turn; whether the log named whom it should in all of them."""
     print(INTRODUCTION)
     _install(lab, folder)
-    director = lab.start_director((IPV4, IPV6, NAT64))
+    director = lab.start_director((IPV4, IPV6, NAT64, DNS))
     launch = partial(lab.server.popen, cgroup=lab.cgroup)
     more = ("--listen", f"{SERVER_V6} ipv6only=on", "--listen", f"{LISTEN_NAT64} ipv6only=off")
-    with running(app("nginx"), str(SERVER_V4.address), SERVER_V4.port, launch, shared=folder, extra=more) as nginx:
-        stage = Stage(lab, director, nginx.directory / "access.log", folder)
+    with (
+        running(app("nginx"), str(SERVER_V4.address), SERVER_V4.port, launch, shared=folder, extra=more) as nginx,
+        running(udp_app("dnsmasq"), str(SERVER_DNS.address), SERVER_DNS.port, launch, shared=folder) as dnsmasq,
+    ):
+        stage = Stage(lab, director, nginx.directory / "access.log", log_of(dnsmasq.directory), folder)
         return all([_before(stage), _with_ipvsca(stage), _after(stage)])
 
 
@@ -213,29 +284,30 @@ def _install(lab: Lab, folder: Path) -> None:
 
 
 def _before(stage: Stage) -> bool:
-    _scene("1. Without ipvsca, nginx sees the director.")
+    _scene("1. Without ipvsca, nginx and dnsmasq see the director.")
     return stage.visits(DIRECTOR)
 
 
 def _with_ipvsca(stage: Stage) -> bool:
-    _scene("2. With ipvsca, it sees the clients. nginx runs on: not restarted, not reconfigured.")
+    _scene("2. With ipvsca, they see the clients. Both run on: not restarted, not reconfigured.")
     stage.shell("cat demo.toml")
-    stage.shell("ipvsca load --config demo.toml")
+    stage.shell("ipvsca load --config demo.toml | sed 's/ on .*applications//'")
     right = stage.visits(CLIENT)
-    _scene("3. What ipvsca tells, while two clients are connected.")
+    _scene("3. What ipvsca tells, while two clients are connected in TCP and four have asked in UDP.")
     with stage.connected(IPV4, a.CLIENTS_V4[0]), stage.connected(NAT64, a.CLIENTS_V6[3]):
-        stage.shell("ipvsca list --config demo.toml | tr -s ' '")
+        stage.shell("ipvsca list --config demo.toml | cut -c 1-49,72-")
         stage.shell("ipvsca stats --config demo.toml | awk '$1 > 0'")
         stage.shell("ipvsca check --config demo.toml | tail -n 3")
     return right
 
 
 def _after(stage: Stage) -> bool:
-    _scene("4. Unloaded, nginx sees the director again.")
-    stage.shell("ipvsca unload --config demo.toml")
-    right = _show(stage.visit(IPV4, a.CLIENTS_V4[0]), DIRECTOR)
+    _scene("4. Unloaded, they see the director again.")
+    stage.shell("ipvsca unload --config demo.toml | tail -n 1")
+    visits = [stage.visit(IPV4, a.CLIENTS_V4[0]), *stage.ask(a.CLIENTS_V4[:1])]
+    right = [_show(visit, DIRECTOR) for visit in visits]
     print()
-    return right
+    return all(right)
 
 
 def _scene(title: str) -> None:
@@ -246,8 +318,7 @@ def _show(visit: Visit, named: Named) -> bool:
     """A row of the table; whether the line names whom it should."""
     is_right = visit.logged == named.of(visit)
     colour, verdict = (named.colour, named.who) if is_right else (RED, f"WRONG, not {named.of(visit)}")
-    address, port, _ = visit.line.split(" ", 2)
-    line = f"{visit.line:<60}".replace(f"{address} {port}", _coloured(f"{address} {port}", colour), 1)
+    line = f"{visit.line:<60}".replace(visit.as_logged, _coloured(visit.as_logged, colour), 1)
     print(ROW.format(str(visit.client), line, _coloured(verdict, colour)))
     return is_right
 

@@ -60,6 +60,20 @@ class Ipvsca:
             self.configure()
 
     @contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[str]]:
+        """`ipvsca run`, from when it says that it is running; killed at the end of the block if it still is."""
+        process: subprocess.Popen[str] = self.namespace.popen(
+            self.command("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        try:
+            assert any(line == "running\n" for line in process.stdout), "ipvsca run ended"
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    @contextmanager
     def counted(self, **expected: int) -> Iterator[None]:
         """Inside the block the named counters must grow by exactly so much, and no refusal that is not named."""
         before = self.counts()

@@ -1,22 +1,28 @@
-"""List the connections whose client is known, and the clients that SYNs told of connections not yet established.
+"""List the clients that are known: of connections, of flows, and of handshakes not ended yet.
 
-Connections are those of the network namespace in which this is run. LEARNT says where the client was read: ack (the
-segment that ended the handshake) or syn.
+LEARNT says where a client was read: syn, ack (the segment that ended the handshake), announcement, or connect (the
+application itself connected to it). A connection's entry lives as long as its socket; a flow's is forgotten once LEFT
+has run out, and each use starts IDLE anew. Connections are those of the network namespace in which this is run.
 
 examples:
   ipvsca list
+  ipvsca list --proto udp --limit 20
   ipvsca list --client 198.51.100.7
-  ipvsca list --json | jq length
+  ipvsca list --director 10.0.0.0/24 --json | jq length
+  ipvsca list --count
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
+from itertools import islice
+from socket import ntohs
 
 from ipvsca import settings
 from ipvsca.address import Address, Endpoint
@@ -24,10 +30,14 @@ from ipvsca.cli.output import duration
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.errors import ConfigurationError
 from ipvsca.kernel import layout
-from ipvsca.kernel.sockets import restored_connections
+from ipvsca.kernel.sockets import Connection, restored_connections
 from ipvsca.settings import Network
+from ipvsca.wire.announcement import PROTOCOL_TCP, PROTOCOL_UDP
 
-_HANDSHAKE = "handshake"
+_PROTOCOLS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp"}
+
+# Wide enough for IPv4; entries are printed as they come, so that nobody knows how wide the others will be.
+_LINE = "{:<5} {:<21} {:<21} {:<21} {:<12} {:<11} {:>7} {:>7} {:>7}"
 
 
 @dataclass(frozen=True)
@@ -39,59 +49,113 @@ class Row:
     learnt_from: str
     state: str
     age_seconds: float
+    idle_seconds: float | None = None
+    left_seconds: float | None = None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--proto", choices=sorted(_PROTOCOLS.values()), help="only this protocol")
     parser.add_argument("--client", metavar="PREFIX", help="only clients of an address or prefix")
-    parser.add_argument("--director", metavar="PREFIX", help="only connections through an address or prefix")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--director", metavar="PREFIX", help="only what comes through an address or prefix")
+    parser.add_argument("--limit", type=_limit, metavar="N", help="no more than N entries")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.add_argument("--count", action="store_true", help="print how many there are")
 
 
 def run(parsed: argparse.Namespace) -> None:
     client, director = (_prefix(parsed.client, "--client"), _prefix(parsed.director, "--director"))
     with DataPlane(settings.read_file(parsed.config).pin_path) as plane:
         plane.table("clients")  # where it cannot be read, that is said before the table's head
-        rows = (
-            row
-            for row in _rows(plane)
-            if _within(row.client.address, client) and _within(row.director.address, director)
+        rows = islice(
+            (
+                row
+                for row in _rows(plane)
+                if parsed.proto in (None, row.proto)
+                and _within(row.client.address, client)
+                and _within(row.director.address, director)
+            ),
+            parsed.limit,
         )
-        (_print_json if parsed.json else _print_table)(rows)
+        if parsed.count:
+            print(sum(1 for _ in rows))
+        elif parsed.json:
+            _print_json(rows)
+        else:
+            _print_table(rows)
 
 
 def _rows(plane: DataPlane) -> Iterator[Row]:
+    now_ns = time.monotonic_ns()
+    timeouts = plane.settings()
     for connection in restored_connections(plane.table("clients").fd):
-        yield Row(
-            "tcp",
-            connection.client,
-            connection.director,
-            connection.server,
-            connection.learnt_from.name.lower(),
-            connection.state,
-            _age(connection.learnt_ns),
-        )
-    timeout_s = plane.settings().tcp_timeout
+        yield _of_connection(connection, now_ns)
     for handshake, told in plane.handshakes():
-        age = _age(told.learnt_ns)
-        if age < timeout_s:
-            learnt_from = layout.LearntFrom(told.learnt_from).name.lower()
-            yield Row("tcp", told.endpoint, handshake.director, handshake.server, learnt_from, _HANDSHAKE, age)
+        row = _of_handshake(handshake, told, now_ns, timeouts.tcp_timeout)
+        if row.left_seconds and row.left_seconds > 0:
+            yield row
+    seconds = {PROTOCOL_TCP: timeouts.tcp_timeout, PROTOCOL_UDP: timeouts.udp_timeout}
+    for flow, learnt in plane.flows():
+        row = _of_flow(flow, learnt, now_ns, seconds[flow.protocol])
+        if row.left_seconds and row.left_seconds > 0:
+            yield row
+
+
+def _of_connection(connection: Connection, now_ns: int) -> Row:
+    return Row(
+        "tcp",
+        connection.client,
+        connection.director,
+        connection.server,
+        connection.learnt_from.name.lower(),
+        connection.state,
+        _seconds(now_ns - connection.learnt_ns),
+    )
+
+
+def _of_handshake(handshake: layout.Handshake, told: layout.Client, now_ns: int, timeout_s: int) -> Row:
+    age = _seconds(now_ns - told.learnt_ns)
+    return Row(
+        "tcp",
+        told.endpoint,
+        handshake.director,
+        handshake.server,
+        layout.LearntFrom(told.learnt_from).name.lower(),
+        "handshake",
+        age,
+        age,
+        timeout_s - age,
+    )
+
+
+def _of_flow(flow: layout.Flow, learnt: layout.Learnt, now_ns: int, timeout_s: int) -> Row:
+    idle = _seconds(now_ns - learnt.used_ns)
+    return Row(
+        _PROTOCOLS[flow.protocol],
+        learnt.client.endpoint,
+        flow.director,
+        Endpoint(learnt.rip.address, ntohs(flow.rport)),
+        layout.LearntFrom(learnt.client.learnt_from).name.lower(),
+        "flow",
+        _seconds(now_ns - learnt.client.learnt_ns),
+        idle,
+        timeout_s - idle,
+    )
 
 
 def _print_table(rows: Iterator[Row]) -> None:
-    # Wide enough for IPv4; entries are printed as they come, so that nobody knows how wide the others will be.
-    line = "{:<5} {:<21} {:<21} {:<21} {:<6} {:<11} {}"
-    print(line.format("PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE"))
+    print(_LINE.format("PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE", "IDLE", "LEFT").rstrip())
     for row in rows:
+        times = (row.age_seconds, row.idle_seconds, row.left_seconds)
         print(
-            line.format(
+            _LINE.format(
                 row.proto,
                 str(row.client),
                 str(row.director),
                 str(row.server),
                 row.learnt_from,
                 row.state,
-                duration(row.age_seconds),
+                *("-" if time_ is None else duration(time_) for time_ in times),
             )
         )
 
@@ -106,8 +170,14 @@ def _print_json(rows: Iterator[Row]) -> None:
     print("[]" if separator == "[" else "\n]")
 
 
-def _age(learnt_ns: int) -> float:
-    return (time.monotonic_ns() - learnt_ns) / NANOSECONDS
+def _seconds(nanoseconds: int) -> float:
+    return max(0, nanoseconds) / NANOSECONDS
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of entries, e.g. 20")
+    return min(int(text), sys.maxsize)
 
 
 def _prefix(text: str | None, option: str) -> Network | None:

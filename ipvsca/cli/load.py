@@ -11,8 +11,14 @@ examples:
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ipvsca import loader, settings
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +26,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    loaded = loader.load(settings.read_file(parsed.config))
+    wanted = settings.read_file(parsed.config)
+    with _ended_once():
+        loaded = loader.load(wanted)
     if parsed.quiet:
         return
     for change in loaded.changes:
         print(change)
     print("loaded" if loaded.changes else "already loaded: nothing to do")
+
+
+@contextmanager
+def _ended_once() -> Iterator[None]:
+    """A signal to end comes as an exception, so that what is half done is undone. A second one does not disturb that.
+
+    Both come easily: Ctrl-C reaches `ipvsca run` and the load that it has started, and `run` passes it on.
+    """
+    before = {number: signal.signal(number, _end) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: object) -> None:
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 
 from ipvsca import daemon, settings
 from ipvsca.cli import load
@@ -23,16 +24,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     wanted = settings.read_file(parsed.config)
-    status = _load_in_a_child(parsed)
-    if status == 0:
+    status, is_stopped = _load_in_a_child(parsed)
+    if status == 0 and not is_stopped:
         daemon.run(wanted.pin_path)
     return status
 
 
-def _load_in_a_child(parsed: argparse.Namespace) -> int:
-    """Loading brings in a compiler: a process of its own takes it away again. Gives its exit status."""
+def _load_in_a_child(parsed: argparse.Namespace) -> tuple[int, bool]:
+    """Loading brings in a compiler: a process of its own takes it away again.
+
+    Gives its exit status, as a shell gives it where a signal ended it, and whether we were told to stop meanwhile: so
+    is it then, and undoes what it has done.
+    """
+    awaited = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os._exit(status_of(load.run, argparse.Namespace(config=parsed.config, quiet=False)))
+    is_stopped = False
+    while (received := signal.sigwait(awaited)) != signal.SIGCHLD:
+        is_stopped = True
+        os.kill(child, received)
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    exitcode = os.waitstatus_to_exitcode(status)
+    return exitcode if exitcode >= 0 else 128 - exitcode, is_stopped

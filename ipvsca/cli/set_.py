@@ -15,6 +15,7 @@ import argparse
 from ipvsca import settings
 from ipvsca.dataplane import DataPlane
 from ipvsca.errors import ConfigurationError
+from ipvsca.kernel.pins import Pins
 from ipvsca.settings import MEANINGS
 
 
@@ -31,7 +32,7 @@ def run(parsed: argparse.Namespace) -> None:
             raise ConfigurationError(
                 f"command line: {key} takes effect as programs are attached: change the file, then `ipvsca load`"
             )
-    with DataPlane(pin_path) as plane:
+    with Pins.at(pin_path).locked(), DataPlane(pin_path) as plane:
         wanted, _ = settings.changed(plane.settings(), parsed.assignment)
         plane.apply(wanted)
     for key in sorted(keys):

@@ -1,7 +1,7 @@
 """Show the counters.
 
---procfs prints them in the layout and with the names of /proc/net/ip_vs_ca_stats, for scripts made for ip_vs_ca; its
-conn_del counts entries that aged out, while a TCP connection's entry goes with its socket, uncounted.
+--procfs prints them in the layout and with the names of /proc/net/ip_vs_ca_stats, for scripts made for ip_vs_ca. Its
+conn_new and conn_del count flows that were announced; a TCP connection's client is kept in its socket, in no table.
 
 examples:
   ipvsca stats
@@ -19,10 +19,10 @@ from ipvsca.cli.output import print_json, since
 from ipvsca.dataplane import Count, DataPlane
 
 _PROCFS = {
-    "syn_recv_sock_ip_vs_ca": ("tcp_restored_ack", "tcp_restored_syn"),
+    "syn_recv_sock_ip_vs_ca": ("tcp_restored_ack", "tcp_restored_syn", "tcp_restored_announcement"),
     "syn_recv_sock_no_ip_vs_ca": ("tcp_no_client",),
-    "conn_new": ("tcp_restored_ack", "tcp_restored_syn"),
-    "conn_del": ("syn_expired",),
+    "conn_new": ("flows_new", "flows_replaced"),
+    "conn_del": ("flows_replaced", "flows_taken_over", "flows_expired", "flows_evicted"),
 }
 """The names of /proc/net/ip_vs_ca_stats, in its order, and what they are the sum of."""
 
@@ -61,14 +61,14 @@ def _table(counts: Mapping[str, Count]) -> str:
     lines = []
     for name, count in counts.items():
         last = f"  (last {since(count.last_seconds_ago)}, from {count.last_source})" if count.last_source else ""
-        lines.append(f"{count.total:>12}  {name:<24}{count.meaning.help}{last}")
+        lines.append(f"{count.total:>12}  {name:<32}{count.meaning.help}{last}")
     return "\n".join(lines)
 
 
 def _per_cpu(counts: Mapping[str, Count]) -> str:
     cpus = range(len(next(iter(counts.values())).per_cpu))
-    header = " " * 24 + "".join(f"{f'CPU{cpu}':>12}" for cpu in cpus)
-    rows = (f"{name:<24}" + "".join(f"{value:>12}" for value in count.per_cpu) for name, count in counts.items())
+    header = " " * 32 + "".join(f"{f'CPU{cpu}':>12}" for cpu in cpus)
+    rows = (f"{name:<32}" + "".join(f"{value:>12}" for value in count.per_cpu) for name, count in counts.items())
     return "\n".join([header, *rows])
 
 

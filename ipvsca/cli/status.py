@@ -30,6 +30,11 @@ def _status(run: Callable[..., int | None], *arguments: Any) -> int:
     except Problem as problem:
         print(f"ipvsca: {problem}", file=sys.stderr)
         return problem.exit_status
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of which no Problem was made: still a line, and no traceback
+        print(f"ipvsca: {error}", file=sys.stderr)
+        return 1
     except SystemExit as end:  # argparse, after --help and after a wrong word
         return int(end.code or 0)
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ipvsca.kernel.programs import AttachType
 
+BATCH = 4096  # entries in one call; more than a bucket of a hash ever holds
 ANY = 0  # BPF_ANY: make or replace
 
 Info = TypeVar("Info", bound=ctypes.Structure)
@@ -87,10 +88,15 @@ def get(path: Path) -> int:
 
 def pin(fd: int, path: Path) -> None:
     """Pin an object; whatever is pinned at `path` is replaced in one step."""
-    beside = path.with_name(f"{path.name}-new")  # bpffs takes no dots
-    beside.unlink(missing_ok=True)
-    _checked(_libbpf().bpf_obj_pin(fd, os.fsencode(beside)), beside)
-    beside.rename(path)
+    new = beside(path)
+    new.unlink(missing_ok=True)
+    _checked(_libbpf().bpf_obj_pin(fd, os.fsencode(new)), new)
+    new.rename(path)
+
+
+def beside(path: Path) -> Path:
+    """Where an object is pinned for a moment, before it takes the place of another. (bpffs takes no dots.)"""
+    return path.with_name(f"{path.name}-new")
 
 
 def program_id(fd: int) -> int:
@@ -147,6 +153,19 @@ def keys(fd: int, key_size: int) -> Iterator[bytes]:
     while _present(_libbpf().bpf_map_get_next_key(fd, key, following)):
         yield following.raw
         key = ctypes.create_string_buffer(following.raw, key_size)
+
+
+def batches(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """All entries of a hash, many at a time. What comes or goes meanwhile may be missed or given twice."""
+    keys_, values = (ctypes.create_string_buffer(size * BATCH) for size in (key_size, value_size))
+    position = ctypes.create_string_buffer(key_size)
+    started = None
+    more = True
+    while more:
+        count = ctypes.c_uint32(BATCH)
+        more = _present(_libbpf().bpf_map_lookup_batch(fd, started, position, keys_, values, ctypes.byref(count), None))
+        yield keys_.raw[: count.value * key_size], values.raw[: count.value * value_size]
+        started = position
 
 
 def _present(result: int) -> bool:

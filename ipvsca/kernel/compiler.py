@@ -18,18 +18,22 @@ from ipvsca.kernel import machine, source
 from ipvsca.kernel.programs import PROGRAMS, Program
 
 _NO_ATTACH_TYPE = -1
+_WARNINGS = ("-Wall", "-Wno-unused-function")
 
 
 @contextmanager
-def compiled(text: str, maps: Path) -> Iterator[Any]:
+def compiled(text: str, maps: Path, max_flows: int) -> Iterator[Any]:
     """A bcc module of `text`, whose maps are pinned in `maps` (those already there are used). Raises Problem."""
-    machine.require_bcc()
     os.environ["BCC_KERNEL_SOURCE"] = str(source.compat())
-    from bcc import BPF
+    machine.require_bcc()
+    try:
+        from bcc import BPF
+    except (ImportError, OSError) as error:
+        raise Problem(f"bcc cannot be used ({error}): {machine.INSTALL_BCC}") from error
 
     with _said_by_bcc() as said:
         try:
-            module = BPF(text=text.encode(), cflags=[f'-DPIN_MAPS="{maps}"', "-Wall", "-Wno-unused-function"])
+            module = BPF(text=text.encode(), cflags=[f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS])
         except Exception as error:
             raise Problem(f"bcc cannot compile the programs: {_gist(said()) or error}") from error
     try:
@@ -50,9 +54,9 @@ def load(module: Any, program: Program) -> int:
 
 
 @contextmanager
-def loaded_programs(maps: Path) -> Iterator[dict[Program, int]]:
+def loaded_programs(maps: Path, max_flows: int) -> Iterator[dict[Program, int]]:
     """Compile and load the whole data plane; its descriptors are open for the length of a `with` block."""
-    with compiled(source.text(), maps) as module:
+    with compiled(source.text(), maps, max_flows) as module:
         yield {program: load(module, program) for program in PROGRAMS}
 
 

@@ -93,6 +93,10 @@ class Mark:
         return cls(int(words[1]), Path(words[3]), words[2] == "own")
 
 
+class Vanished(Problem):
+    """An interface went away while it was attached to. The message is its name."""
+
+
 class Interfaces:
     """The interfaces of the network namespace we are in. A context manager: it holds a netlink socket."""
 
@@ -145,6 +149,8 @@ class Interfaces:
         try:
             self._attach(interface.index, program, program_id, pin_path)
         except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                raise Vanished(interface.name) from error
             raise Problem(
                 f"tc ingress of {interface.name}: the kernel refuses our filter ({os.strerror(error.code)}): "
                 f"`tc qdisc show dev {interface.name}` shows what is there; `interfaces` in the file can leave it out"
@@ -152,10 +158,10 @@ class Interfaces:
 
     def _attach(self, interface: int, program: int, program_id: int, pin_path: Path) -> None:
         new_clsact = self._make_clsact(interface)
-        made_clsact = new_clsact or any(mark.made_clsact for _, mark in self._marked(interface))
-        found = self.ours(interface, pin_path)
-        priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
         try:
+            made_clsact = new_clsact or any(mark.made_clsact for _, mark in self._marked(interface))
+            found = self.ours(interface, pin_path)
+            priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
             self._netlink.tc(
                 "replace-filter",
                 "bpf",
@@ -168,13 +174,21 @@ class Interfaces:
                 name=str(Mark(program_id, pin_path, made_clsact)),
                 direct_action=True,
             )
-        except NetlinkError:
+        except BaseException:
             if new_clsact:
                 self._netlink.tc("del", "clsact", interface)
             raise
 
     def detach(self, interface: Interface, pin_path: Path) -> bool:
         """Take our filter off, and the clsact where we made it and nobody else uses it. False: there was none."""
+        try:
+            return self._detach(interface, pin_path)
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return False
+            raise Problem(f"tc ingress of {interface.name}: our filter stays ({os.strerror(error.code)})") from error
+
+    def _detach(self, interface: Interface, pin_path: Path) -> bool:
         found = self.ours(interface.index, pin_path)
         if not found:
             return False

@@ -17,6 +17,8 @@ class LearntFrom(IntEnum):
 
     ACK = 1
     SYN = 2
+    ANNOUNCEMENT = 3
+    CONNECT = 4
 
 
 class PackedAddress(ctypes.Structure):
@@ -40,7 +42,8 @@ class Client(ctypes.Structure):
         ("address", PackedAddress),
         ("port", ctypes.c_uint16),
         ("learnt_from", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 5),
+        ("is_doubtful", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 4),
         ("learnt_ns", ctypes.c_uint64),
     ]
 
@@ -71,6 +74,58 @@ class Handshake(ctypes.Structure):
         return Endpoint(self.rip.address, socket.ntohs(self.rport))
 
 
+class Flow(ctypes.Structure):
+    """struct flow. `rip` is all zero in the entry that every flow has; Learnt.rip tells where the flow goes."""
+
+    _fields_ = [
+        ("lip", PackedAddress),
+        ("rip", PackedAddress),
+        ("lport", ctypes.c_uint16),
+        ("rport", ctypes.c_uint16),
+        ("protocol", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+    ]
+
+    @property
+    def director(self) -> Endpoint:
+        """LIP:lport, what the application would see without us."""
+        return Endpoint(self.lip.address, socket.ntohs(self.lport))
+
+
+class Learnt(ctypes.Structure):
+    """struct learnt."""
+
+    _fields_ = [
+        ("identity", ctypes.c_uint64),
+        ("client", Client),
+        ("rip", PackedAddress),
+        ("used_ns", ctypes.c_uint64),
+        ("is_ambiguous", ctypes.c_uint8),
+        ("has_reply", ctypes.c_uint8),
+        ("is_shared", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 5),
+    ]
+
+
+class Reply(ctypes.Structure):
+    """struct reply."""
+
+    _fields_ = [
+        ("client", PackedAddress),
+        ("rip", PackedAddress),
+        ("cport", ctypes.c_uint16),
+        ("rport", ctypes.c_uint16),
+        ("protocol", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+    ]
+
+
+class WayBack(ctypes.Structure):
+    """struct way_back."""
+
+    _fields_ = [("flow", Flow), ("learnt_ns", ctypes.c_uint64)]
+
+
 class Prefix(ctypes.Structure):
     """struct prefix, the key of an LPM trie. `length` is in bits of the 16-byte form."""
 
@@ -80,13 +135,24 @@ class Prefix(ctypes.Structure):
 class Settings(ctypes.Structure):
     """struct settings."""
 
-    _fields_ = [("kinds", ctypes.c_uint64 * 4), ("tcp_timeout_ns", ctypes.c_uint64)]
+    _fields_ = [
+        ("kinds", ctypes.c_uint64 * 4),
+        ("tcp_timeout_ns", ctypes.c_uint64),
+        ("udp_timeout_ns", ctypes.c_uint64),
+        ("tcp_connect", ctypes.c_uint64),
+    ]
 
 
 class Counter(ctypes.Structure):
     """struct counter, one a CPU."""
 
     _fields_ = [("count", ctypes.c_uint64), ("last_ns", ctypes.c_uint64), ("last_source", PackedAddress)]
+
+
+class Swept(ctypes.Structure):
+    """struct swept."""
+
+    _fields_ = [("expired", ctypes.c_uint64), ("evicted", ctypes.c_uint64)]
 
 
 class Build(ctypes.Structure):

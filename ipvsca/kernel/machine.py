@@ -22,10 +22,15 @@ _USUAL_BPFFS = Path("/sys/fs/bpf")
 _FIND_BPFFS = "set one that is; `findmnt -t bpf` shows where one is mounted"
 
 
+INSTALL_BCC = "`apt install python3-bpfcc`, which is for /usr/bin/python3 (`bcc` on PyPI is another project)"
+
+
 @dataclass(frozen=True)
 class Mount:
     point: Path
     kind: str
+    root: str
+    """Which folder of the file system is mounted: `/` for all of it."""
 
 
 def mounts() -> list[Mount]:
@@ -33,8 +38,9 @@ def mounts() -> list[Mount]:
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
-        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
-        found.append(Mount(Path(point), after.split()[0]))
+        root, point = before.split()[3:5]
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), point)
+        found.append(Mount(Path(point), after.split()[0], root))
     return found
 
 
@@ -53,9 +59,9 @@ def cgroup_path(setting: str) -> Path:
         if mount_of(path.resolve()).kind != "cgroup2":
             raise Problem(f"{path} is not in a cgroup v2 hierarchy: `findmnt -t cgroup2` shows where that is mounted")
         return path
-    for mount in mounts():
-        if mount.kind == "cgroup2":
-            return mount.point
+    found = [mount for mount in mounts() if mount.kind == "cgroup2"]
+    for mount in [mount for mount in found if mount.root == "/"] or found:
+        return mount.point
     raise Problem("no cgroup v2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup`")
 
 
@@ -101,10 +107,7 @@ def require_bcc() -> None:
     spec = importlib.util.find_spec("bcc")
     folders = spec.submodule_search_locations if spec else None
     if not any(Path(folder, "libbcc.py").exists() for folder in folders or ()):
-        raise Problem(
-            f"bcc's Python binding is not installed for {sys.executable}: `apt install python3-bpfcc`, which is for"
-            " /usr/bin/python3 (`bcc` on PyPI is another project)"
-        )
+        raise Problem(f"bcc's Python binding is not installed for {sys.executable}: {INSTALL_BCC}")
 
 
 def requirements(pin_path: Path, cgroup: str) -> Iterator[tuple[str, Callable[[], object]]]:

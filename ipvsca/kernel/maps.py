@@ -19,9 +19,12 @@ Value = TypeVar("Value", bound=Any)
 KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "clients": (ctypes.c_int32, layout.Client),
     "handshakes": (layout.Handshake, layout.Client),
+    "flows": (layout.Flow, layout.Learnt),
+    "replies": (layout.Reply, layout.WayBack),
     "trusted": (layout.Prefix, ctypes.c_uint8),
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),
+    "swept": (ctypes.c_uint32, layout.Swept),
     "build": (ctypes.c_uint32, layout.Build),
 }
 """Every map of bpf/maps.h."""
@@ -73,12 +76,34 @@ class Table(Generic[Key, Value]):
             if value is not None:
                 yield key, value
 
-    def mismatch(self) -> str | None:
-        """How this map differs from layout.py in its sizes, or None."""
+    def batches(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries of a hash, many at a time: keys one behind the other, and their values."""
+        return bpf.batches(self.fd, ctypes.sizeof(self._key), ctypes.sizeof(self._value))
+
+    def batched_items(self) -> Iterator[tuple[Key, Value]]:
+        """All entries of a hash; with fewer calls than items(), and none forever where entries come and go."""
+        key_size, value_size = ctypes.sizeof(self._key), ctypes.sizeof(self._value)
+        for keys, values in self.batches():
+            for index in range(len(keys) // key_size):
+                yield (
+                    self._key.from_buffer_copy(keys, index * key_size),
+                    self._value.from_buffer_copy(values, index * value_size),
+                )
+
+    @property
+    def max_entries(self) -> int:
+        return int(bpf.map_info(self.fd).max_entries)
+
+    def mismatch(self, max_entries: int | None = None) -> str | None:
+        """How this map differs from layout.py in its sizes, or from a number of entries; None where it does not."""
         info = bpf.map_info(self.fd)
         found = (info.key_size, info.value_size)
         expected = (ctypes.sizeof(self._key), ctypes.sizeof(self._value))
-        return None if found == expected else f"{self.path.name}: key and value of {found} bytes, not {expected}"
+        if found != expected:
+            return f"{self.path.name}: key and value of {found} bytes, not {expected}"
+        if max_entries not in (None, info.max_entries):
+            return f"{self.path.name}: {info.max_entries} entries, not {max_entries}"
+        return None
 
 
 def open_table(folder: Path, name: str) -> Table[Any, Any]:

@@ -18,6 +18,12 @@ class AttachType(IntEnum):
     """enum bpf_attach_type of linux/bpf.h, the ones we use."""
 
     CGROUP_SOCK_OPS = 3
+    CGROUP_INET4_CONNECT = 10
+    CGROUP_INET6_CONNECT = 11
+    CGROUP_UDP4_SENDMSG = 14
+    CGROUP_UDP6_SENDMSG = 15
+    CGROUP_UDP4_RECVMSG = 19
+    CGROUP_UDP6_RECVMSG = 20
     CGROUP_INET4_GETPEERNAME = 29
     CGROUP_INET6_GETPEERNAME = 30
 
@@ -33,39 +39,41 @@ class Program:
     does: str
 
 
-SOCK_OPS = Program(
+SOCKOPS = Program(
     "ipvsca_sockops",
     "established.c",
     ProgramType.SOCK_OPS,
     AttachType.CGROUP_SOCK_OPS,
     "reads the option as a TCP connection is established",
 )
-PEER4 = Program(
-    "ipvsca_peer4",
-    "peer.c",
-    ProgramType.CGROUP_SOCK_ADDR,
-    AttachType.CGROUP_INET4_GETPEERNAME,
-    "accept and getpeername on IPv4 sockets",
-)
-PEER6 = Program(
-    "ipvsca_peer6",
-    "peer.c",
-    ProgramType.CGROUP_SOCK_ADDR,
-    AttachType.CGROUP_INET6_GETPEERNAME,
-    "accept and getpeername on IPv6 and dual-stack sockets",
+
+
+def _socket_address(name: str, file: str, attach: AttachType, does: str) -> Program:
+    return Program(name, file, ProgramType.CGROUP_SOCK_ADDR, attach, does)
+
+
+SOCKET_ADDRESS_PROGRAMS = (
+    _socket_address("ipvsca_peer4", "peer.c", AttachType.CGROUP_INET4_GETPEERNAME, "accept, getpeername; IPv4 sockets"),
+    _socket_address("ipvsca_peer6", "peer.c", AttachType.CGROUP_INET6_GETPEERNAME, "accept, getpeername; IPv6 sockets"),
+    _socket_address("ipvsca_send4", "sendmsg.c", AttachType.CGROUP_UDP4_SENDMSG, "sendto, sendmsg; to IPv4"),
+    _socket_address("ipvsca_send6", "sendmsg.c", AttachType.CGROUP_UDP6_SENDMSG, "sendto, sendmsg; to IPv6"),
+    _socket_address("ipvsca_connect4", "connect.c", AttachType.CGROUP_INET4_CONNECT, "connect; IPv4 sockets"),
+    _socket_address("ipvsca_connect6", "connect.c", AttachType.CGROUP_INET6_CONNECT, "connect; IPv6 sockets"),
+    _socket_address("ipvsca_recv4", "recvmsg.c", AttachType.CGROUP_UDP4_RECVMSG, "recvfrom, recvmsg; IPv4 sockets"),
+    _socket_address("ipvsca_recv6", "recvmsg.c", AttachType.CGROUP_UDP6_RECVMSG, "recvfrom, recvmsg; IPv6 sockets"),
 )
 INGRESS_ETHERNET = Program(
-    "ipvsca_eth", "ingress.c", ProgramType.SCHED_CLS, None, "reads the option of SYNs on Ethernet devices"
+    "ipvsca_eth", "ingress.c", ProgramType.SCHED_CLS, None, "reads SYNs and announcements on Ethernet devices"
 )
 INGRESS_IP = Program(
     "ipvsca_ip",
     "ingress.c",
     ProgramType.SCHED_CLS,
     None,
-    "reads the option of SYNs on layer-3 devices (tun, ipip, gre)",
+    "reads SYNs and announcements on layer-3 devices (tun, ipip, gre)",
 )
 
-# Restoring calls come before what feeds them, and sock_ops before tc: nothing is learnt that cannot be shown.
-PROGRAMS = (PEER4, PEER6, SOCK_OPS, INGRESS_ETHERNET, INGRESS_IP)
+# Answers come before questions: who shows a client can also send to it, and nothing is learnt that cannot be shown.
+PROGRAMS = (*SOCKET_ADDRESS_PROGRAMS, SOCKOPS, INGRESS_ETHERNET, INGRESS_IP)
 CGROUP_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is not None)
 INGRESS_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is None)

@@ -106,12 +106,6 @@ static _Noreturn void wait_for_failure(void)
 	errx(1, "a worker ended");
 }
 
-static void say_ready(void)
-{
-	puts("ready");
-	fflush(stdout);
-}
-
 static void run_alone(const struct settings *settings)
 {
 	int listener = open_listener(&settings->listening);
@@ -122,9 +116,7 @@ static void run_alone(const struct settings *settings)
 
 static void run_uring(const struct settings *settings)
 {
-	errno = -io_uring_queue_init(1, &ring, 0);
-	if (errno)
-		err(1, "io_uring");
+	open_ring();
 	run_alone(settings);
 }
 
@@ -197,25 +189,25 @@ int main(int argc, char **argv)
 		{ "workers", required_argument, NULL, 'w' },
 		{ 0 },
 	};
-	struct settings settings = { .workers = 2 };
-	struct listening *listening = &settings.listening;
+	struct settings settings = { .listening.local.reuseaddr = true, .workers = 2 };
+	struct local *local = &settings.listening.local;
 	const struct mode *mode;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'a': listening->address = optarg; break;
-		case 'p': listening->port = optarg; break;
-		case '6': listening->v6only = true; break;
+		case 'a': local->address = optarg; break;
+		case 'p': local->port = optarg; break;
+		case '6': local->v6only = true; break;
 		case 'w': settings.workers = atoi(optarg); break;
 		default: return 2;
 		}
 	}
-	if (optind != argc - 1 || !listening->address || !listening->port || settings.workers < 1)
+	if (optind != argc - 1 || !local->address || !local->port || settings.workers < 1)
 		errx(2, "usage: MODE --address ADDRESS --port PORT [--v6only] [--workers N]");
 	mode = find_mode(argv[optind]);
-	listening->reuseport = mode->reuseport;
-	listening->defer = mode->defer;
+	local->reuseport = mode->reuseport;
+	settings.listening.defer = mode->defer;
 	settings.accept = mode->accept;
 	mode->run(&settings);
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* One connection, from getpeername to close. */
 #pragma once
-#include "accept_calls.h"
+#include "peer.h"
 
-#include <arpa/inet.h>
 #include <err.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,21 +14,6 @@ struct connection {
 	int fd;
 	struct peer accepted;
 };
-
-static void print_peer(FILE *out, const struct peer *peer)
-{
-	const struct sockaddr_in6 *v6 = (const void *)&peer->address;
-	const struct sockaddr_in *v4 = (const void *)&peer->address;
-	bool is_v6 = peer->address.ss_family == AF_INET6;
-	char text[INET6_ADDRSTRLEN];
-
-	if (!peer->length) {
-		fputs("-", out);
-		return;
-	}
-	inet_ntop(peer->address.ss_family, is_v6 ? (const void *)&v6->sin6_addr : &v4->sin_addr, text, sizeof(text));
-	fprintf(out, "%s %u", text, ntohs(is_v6 ? v6->sin6_port : v4->sin_port));
-}
 
 static void answer(int fd, const struct peer *accepted, const struct peer *named)
 {

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .catalogue import App
 from .listener import Listener
+from .program import Program
 
 READY_S = 10.0
 END_S = 5.0
@@ -27,15 +27,15 @@ class NotReady(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """An application that listens. nginx keeps its files (access.log, error.log) in `directory`."""
+    """An application that listens. Its files lie in `directory`: nginx's access.log, a DNS server's log."""
 
-    app: App
+    app: Program
     process: subprocess.Popen[bytes]
     directory: Path
 
 
 def _wait_for_ready(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Whether the line `ready` came in time. No connection is made: the tests count connections."""
+    """Whether the line `ready` came in time. Nothing is sent: the tests count connections and datagrams."""
     assert process.stdout
     stdout = process.stdout.fileno()
     deadline = time.monotonic() + timeout_s
@@ -81,7 +81,7 @@ def _started(
 
 @contextlib.contextmanager
 def running(
-    app: App,
+    app: Program,
     address: str,
     port: int,
     launch: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
@@ -101,7 +101,7 @@ def running(
     argv = [*app.argv(shared, own, address, port, v6only), *extra]
     with (
         tempfile.TemporaryFile() as messages,
-        Listener(address, port) as listener,
+        Listener(address, port, app.TRANSPORT) as listener,
         _started(argv, launch, messages) as process,
     ):
         if not _wait_for_ready(process, ready_s):

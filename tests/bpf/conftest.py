@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,12 @@ from ipvsca.errors import Problem
 from ipvsca.kernel import compiler, machine, source
 from ipvsca.kernel.programs import Program
 from ipvsca.settings import DEFAULTS
-from tests.bpf import probe as probe_program
-from tests.bpf.probe import Probe
+from tests.bpf import probe
+from tests.bpf.probe import AnnouncementProbe, ToaProbe
 from tests.lab import sandbox
+
+MAX_FLOWS = 1024
+"""As few as the settings accept: tests look through the whole table, and fill it."""
 
 
 @pytest.fixture(scope="session")
@@ -32,15 +36,26 @@ def pins() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def programs(pins: Path) -> Iterator[Mapping[Program, int]]:
     """Every program of the data plane: its descriptor."""
-    with compiler.loaded_programs(pins / "maps") as programs:
+    with compiler.loaded_programs(pins / "maps", MAX_FLOWS) as programs:
         yield programs
 
 
 @pytest.fixture(scope="session")
-def probe(pins: Path, programs: Mapping[Program, int]) -> Iterator[Probe]:
-    del programs  # they have made the maps that the probe shares
-    with compiler.compiled(source.join(probe_program.SOURCE), pins / "maps") as module:
-        yield Probe(compiler.load(module, probe_program.PROGRAM))
+def probes(pins: Path, programs: Mapping[Program, int]) -> Iterator[Any]:
+    """The probe programs, compiled."""
+    del programs  # they have made the maps that the probes share
+    with compiler.compiled(source.join(probe.SOURCE), pins / "maps", MAX_FLOWS) as module:
+        yield module
+
+
+@pytest.fixture(scope="session")
+def toa_probe(probes: Any) -> ToaProbe:
+    return ToaProbe(compiler.load(probes, probe.TOA))
+
+
+@pytest.fixture(scope="session")
+def announcement_probe(probes: Any) -> AnnouncementProbe:
+    return AnnouncementProbe(compiler.load(probes, probe.ANNOUNCEMENT))
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +67,6 @@ def opened_plane(pins: Path, programs: Mapping[Program, int]) -> Iterator[DataPl
 
 @pytest.fixture
 def plane(opened_plane: DataPlane) -> DataPlane:
-    """The maps of the programs and of the probe, with default settings."""
+    """The maps of the programs and of the probes, with default settings."""
     opened_plane.apply(DEFAULTS)
     return opened_plane

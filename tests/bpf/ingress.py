@@ -11,6 +11,7 @@ from scapy.packet import Packet
 from ipvsca.address import Endpoint
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
+from tests.bpf import flows
 from tests.bpf.testrun import TC_ACT_UNSPEC, TestRun
 
 
@@ -25,10 +26,12 @@ class Handshake:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that packets have left behind: clients learnt, and by how much which counters grew."""
+    """All that packets have left behind: clients learnt, by how much which counters grew, the entries for flows."""
 
-    learnt: Mapping[Handshake, Endpoint] = field(default_factory=dict)
+    learnt: Mapping[Handshake, Endpoint | None] = field(default_factory=dict)
+    """None where SYNs of one handshake have named different clients."""
     counted: Mapping[str, int] = field(default_factory=dict)
+    flows: Mapping[flows.Key, flows.Told] = field(default_factory=dict)
 
 
 class Ingress:
@@ -39,14 +42,15 @@ class Ingress:
         self._plane = plane
 
     def feed(self, *packets: Packet | bytes) -> Outcome:
-        """Run the program on each packet, and forget afterwards what it learnt.
+        """Run the program on each packet, and forget before and afterwards what it learnt.
 
         Fails where it decides anything about a packet, changes one, or writes an entry that is not as it has to be.
         """
-        return outcome_of(lambda: self._run_on(*map(bytes, packets)), self._plane)
+        return outcome_of(lambda: self.run(*packets), self._plane)
 
-    def _run_on(self, *packets: bytes) -> None:
-        for packet in packets:
+    def run(self, *packets: Packet | bytes) -> None:
+        """Run the program on each packet; what it learnt before and learns now stays."""
+        for packet in map(bytes, packets):
             ran = self._run(packet)
             assert ran.verdict == TC_ACT_UNSPEC, f"decided {ran.verdict} on {packet.hex()}"
             assert ran.packet == packet, f"changed {packet.hex()}"
@@ -54,19 +58,55 @@ class Ingress:
 
 def outcome_of(action: Callable[[], None], plane: DataPlane) -> Outcome:
     """What the programs learn and count during an action; it is forgotten afterwards."""
-    plane.forget_handshakes(time.monotonic_ns())  # what a test that failed has left
-    before, begun_ns = _counts(plane), time.monotonic_ns()
+    _forget(plane)  # what a test that failed has left
+    before, begun_ns = counts(plane), time.monotonic_ns()
     action()
-    ended_ns, after = time.monotonic_ns(), _counts(plane)
-    learnt = {}
-    for handshake, client in plane.handshakes():
-        assert client.learnt_from == layout.LearntFrom.SYN
-        assert begun_ns <= client.learnt_ns <= ended_ns
-        assert not any(client.pad)
-        learnt[Handshake(handshake.director, handshake.server, handshake.isn)] = client.endpoint
-    plane.forget_handshakes(ended_ns + 1)
-    return Outcome(learnt, {name: after[name] - before[name] for name in after if after[name] != before[name]})
+    ended_ns, after = time.monotonic_ns(), counts(plane)
+    during = range(begun_ns, ended_ns + 1)
+    outcome = Outcome(_handshakes(plane, during), grown(before, after), _flows(plane, during))
+    _forget(plane)
+    return outcome
 
 
-def _counts(plane: DataPlane) -> dict[str, int]:
+def counts(plane: DataPlane) -> dict[str, int]:
     return {name: count.total for name, count in plane.counts().items()}
+
+
+def grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """By how much, of the counters that have grown."""
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
+def _forget(plane: DataPlane) -> None:
+    plane.forget_handshakes(time.monotonic_ns() + 1)
+    flows.forget(plane)
+
+
+def _handshakes(plane: DataPlane, during: range) -> dict[Handshake, Endpoint | None]:
+    learnt: dict[Handshake, Endpoint | None] = {}
+    for handshake, client in plane.handshakes():
+        _check_client(client, layout.LearntFrom.SYN, during)
+        assert client.is_doubtful in (0, 1)
+        told = None if client.is_doubtful else client.endpoint
+        learnt[Handshake(handshake.director, handshake.server, handshake.isn)] = told
+    return learnt
+
+
+def _flows(plane: DataPlane, during: range) -> dict[flows.Key, flows.Told]:
+    told = {}
+    for key, entry in flows.stored(plane):
+        _check_client(entry.client, layout.LearntFrom.ANNOUNCEMENT, during)
+        assert not entry.client.is_doubtful
+        assert entry.identity == flows.identity(key)
+        assert entry.used_ns in during
+        assert entry.is_ambiguous in (0, 1)
+        assert not any((entry.has_reply, entry.is_shared, *entry.pad))
+        assert key.rip in (None, entry.rip.address)
+        told[key] = flows.says(entry)
+    return told
+
+
+def _check_client(client: layout.Client, learnt_from: layout.LearntFrom, during: range) -> None:
+    assert client.learnt_from == learnt_from
+    assert client.learnt_ns in during
+    assert not any(client.pad)

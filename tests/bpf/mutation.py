@@ -1,4 +1,4 @@
-"""Packets from packets: some bytes of a good one changed, or its TCP header exchanged for a random one."""
+"""Packets from packets: some bytes of a good one changed, or what stands behind IP exchanged for something random."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from ipvsca.wire import toa
+from tests.bpf.announcements import Announcements, Ends
 from tests.bpf.headers import Headers
 from tests.bpf.testrun import shortest
 
@@ -15,29 +16,39 @@ _HEADERS = 120  # bytes: what follows is payload nearly always
 _TELLING = (0, 1, 4, 5, 6, 8, 17, 20, 43, 44, 59, 60, 0x45, 0x46, 0x60, 0x81, 0x86, 0xA8, 0xDD, 200, 254, 255)
 
 
+def other_segments(seed: int, fronts: Sequence[bytes]) -> Iterator[bytes]:
+    """Random TCP headers, SYNs nearly always, behind what stands before those of whole packets."""
+    source = random.Random(seed)
+    for header in Headers(seed, toa.DEFAULT_KINDS):
+        segment = bytearray(header)
+        if len(segment) > _FLAGS and source.random() < 0.9:
+            segment[_FLAGS] = _SYN
+        yield source.choice(fronts) + bytes(segment)
+
+
+def other_announcements(seed: int, fronts: Sequence[bytes], ends: Ends) -> Iterator[bytes]:
+    """Announcements, right and wrong, behind what stands before IP. Few ends make flows that meet."""
+    source = random.Random(seed)
+    for packet in Announcements(seed, toa.DEFAULT_KINDS, ends):
+        yield source.choice(fronts) + packet
+
+
 class Mutants:
     """An endless, repeatable source of packets.
 
-    `whole` are packets; `fronts` are what stands before the TCP header of some of them.
+    `whole` are packets, some bytes of which are changed; `others` stand between them as they are.
     """
 
-    def __init__(self, seed: int, whole: Sequence[bytes], fronts: Sequence[bytes]) -> None:
+    def __init__(self, seed: int, whole: Sequence[bytes], others: Iterator[bytes]) -> None:
         self._random = random.Random(seed)
-        self._headers = iter(Headers(seed, toa.DEFAULT_KINDS))
         self._whole = whole
-        self._fronts = fronts
+        self._others = others
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            packet = self._other_segment() if self._random.random() < 0.4 else self._changed()
+            packet = next(self._others) if self._random.random() < 0.4 else self._changed()
             frame = bytes(packet).ljust(14, b"\0")
             yield frame.ljust(shortest(frame[12:14]), b"\0")
-
-    def _other_segment(self) -> bytearray:
-        segment = bytearray(next(self._headers))
-        if len(segment) > _FLAGS and self._random.random() < 0.9:
-            segment[_FLAGS] = _SYN
-        return bytearray(self._random.choice(self._fronts) + segment)
 
     def _changed(self) -> bytearray:
         packet = bytearray(self._random.choice(self._whole))

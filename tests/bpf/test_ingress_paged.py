@@ -6,72 +6,36 @@ whoever writes the packet says in the header that virtual machines put in front 
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import Dot1AD, Dot1Q
-from scapy.packet import Packet
+from scapy.packet import Packet, Padding, Raw
 
 from ipvsca.dataplane import DataPlane
-from ipvsca.kernel import bpf
-from ipvsca.kernel.interfaces import Interfaces
-from ipvsca.kernel.programs import INGRESS_ETHERNET, Program
-from ipvsca.wire import toa
+from ipvsca.kernel.programs import Program
+from ipvsca.wire import announcement, toa
+from tests.bpf import devices
+from tests.bpf.announced_packets import EXAMPLE, TAGS, learnt, refused, tagged
 from tests.bpf.cases import ATOMIC, DESTINATION, HOP_BY_HOP, LEARNT_V4, LEARNT_V6, at
+from tests.bpf.devices import Tap
 from tests.bpf.ingress import Outcome, outcome_of
 from tests.bpf.packets import FRAME, V4, V6, syn_v4, syn_v6
 from tests.lab import sandbox
 from tests.lab.namespace import Namespace
+from tests.vectors import announcement_vectors
 
-TUN = Path("/dev/net/tun")
-DEVICE = "tap0"
-TUNSETIFF = 0x400454CA
-IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 ETHERNET = 14
 MORE_THAN_A_PAGE = bytes(os.sysconf("SC_PAGE_SIZE"))
 
 
-class Tap:
-    """A tap device in the network namespace we are in."""
-
-    def __init__(self) -> None:
-        self._fd = os.open(TUN, os.O_RDWR)
-        fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def receive(self, frame: bytes, linear: int) -> None:
-        """Let the device receive a frame of more than a page. The programs have run on it when this returns."""
-        os.write(self._fd, struct.pack("=BBHHHH", 0, 0, linear, 0, 0, 0) + frame)
-
-
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[Namespace]:
-    if not TUN.exists():
-        pytest.skip(f"no tap devices: {TUN} is missing")
-    with sandbox.cgroup() as group, Namespace(group) as namespace:
-        yield namespace
-
-
-@pytest.fixture(scope="module")
-def tap(namespace: Namespace, programs: Mapping[Program, int], pins: Path) -> Iterator[Tap]:
-    """Its ingress has the program for Ethernet."""
-    with namespace.entered():
-        tap = Tap()
-    with closing(tap):
-        namespace.run(["ip", "link", "set", DEVICE, "up"])
-        program = programs[INGRESS_ETHERNET]
-        with namespace.entered(), Interfaces() as interfaces:
-            (interface,) = interfaces.select((DEVICE,))
-            interfaces.attach(interface, program, bpf.program_id(program), pins)
+def tap(programs: Mapping[Program, int], pins: Path) -> Iterator[Tap]:
+    with sandbox.cgroup() as group, Namespace(group) as namespace, devices.tap(namespace, programs, pins) as tap:
         yield tap
 
 
@@ -97,4 +61,25 @@ def test_wherever_the_linear_part_ends(tap: Tap, plane: DataPlane, packet: Packe
     frame = bytes(packet)
     end = frame.index(bytes(packet[TCP])[: toa.TCP_HEADER]) + packet[TCP].dataofs * 4
     for linear in range(ETHERNET, end + 2):
-        assert outcome_of(partial(tap.receive, frame, linear), plane) == outcome, f"{linear} bytes are linear"
+        assert outcome_of(partial(tap.receive_in_parts, frame, linear), plane) == outcome, f"{linear} bytes are linear"
+
+
+@pytest.mark.parametrize("tags", TAGS.values(), ids=TAGS.keys())
+def test_an_announcement_wherever_the_linear_part_ends(tap: Tap, plane: DataPlane, tags: tuple[Packet, ...]) -> None:
+    front = tagged(at(FRAME, dst=devices.ADDRESS), *tags)
+    frame = bytes(front / Raw(announcement.build(EXAMPLE)) / Padding(MORE_THAN_A_PAGE))
+    for linear in range(ETHERNET, len(front) + announcement.LENGTH + 2):
+        assert outcome_of(partial(tap.receive_in_parts, frame, linear), plane) == learnt(EXAMPLE), linear
+
+
+def test_an_announcement_with_ip_options_wherever_the_linear_part_ends(tap: Tap, plane: DataPlane) -> None:
+    (packet,) = (vector.packet for vector in announcement_vectors() if vector.sentence == "40 bytes of options")
+    frame = bytes(at(FRAME, dst=devices.ADDRESS, type=0x0800) / Raw(packet) / Padding(MORE_THAN_A_PAGE))
+    for linear in range(ETHERNET, ETHERNET + len(packet) + 2):
+        assert outcome_of(partial(tap.receive_in_parts, frame, linear), plane) == refused("length"), linear
+
+
+def test_an_announcement_to_another_host(tap: Tap, plane: DataPlane) -> None:
+    frame = bytes(at(FRAME, dst="02:00:00:00:00:03", type=0x0800) / Raw(announcement.build(EXAMPLE)))
+    receive = partial(tap.receive_in_parts, frame + MORE_THAN_A_PAGE, len(frame))
+    assert outcome_of(receive, plane) == refused("host")

@@ -15,7 +15,8 @@ import pytest
 from ipvsca.kernel import compiler, source
 from ipvsca.kernel.layout import LearntFrom
 from ipvsca.kernel.maps import KEYS_AND_VALUES
-from ipvsca.wire.toa import Verdict
+from ipvsca.settings import DEFAULTS
+from ipvsca.wire import announcement, toa
 
 # Where a field lies: its name (with those of the structures it is in), offset, number of elements, size of one.
 Field = tuple[str, int, int, int]
@@ -31,7 +32,7 @@ def maps(pins: Path) -> Path:
 @pytest.fixture(scope="module")
 def module(maps: Path) -> Iterator[Any]:
     """The data plane as bcc understands it, on maps of its own."""
-    with compiler.compiled(source.text(), maps) as module:
+    with compiler.compiled(source.text(), maps, DEFAULTS.max_flows) as module:
         yield module
 
 
@@ -79,7 +80,11 @@ def test_no_padding_is_left_to_the_compiler(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "enumeration", "prefix", "ours"),
-    [("types.h", "learnt_from", "LEARNT_FROM_", LearntFrom), ("toa.h", "toa_verdict", "TOA_", Verdict)],
+    [
+        ("types.h", "learnt_from", "LEARNT_FROM_", LearntFrom),
+        ("toa.h", "toa_verdict", "TOA_", toa.Verdict),
+        ("announcement.h", "announcement_verdict", "ANNOUNCEMENT_", announcement.Verdict),
+    ],
 )
 def test_enumerations(header: str, enumeration: str, prefix: str, ours: type[IntEnum]) -> None:
     members = members_of(enumeration, (source.folder() / header).read_text())

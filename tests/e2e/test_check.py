@@ -21,16 +21,21 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.health import NO_OPTION
 from ipvsca.kernel import bpf, layout, source
 from ipvsca.kernel.maps import KEYS_AND_VALUES, possible_cpus
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET, PROGRAMS, SOCK_OPS, Program
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET, PROGRAMS, Program
+from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
+from tests.apps.udp_catalogue import udp_app
+from tests.e2e.datagrams import BOUND, Datagrams
 from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, IPV6, NAT64_ON_IPV4, SERVICE_PORT, Traffic, Way
 from tests.kernel_state import KernelState, settles
 from tests.lab import addresses as a
-from tests.lab.messages import Position, Toa, Where
+from tests.lab.control import Director
+from tests.lab.messages import Announce, Position, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
+RECVFROM = udp_app("c-recvfrom")
 
 RESTORING, COULD, CANNOT = 0, 3, 1
 VERDICTS = {
@@ -216,14 +221,15 @@ def test_a_link_is_gone(instance: Ipvsca, check: Check, program: Program) -> Non
 
 
 @loaded
-def test_a_link_is_detached_but_still_pinned(instance: Ipvsca, check: Check) -> None:
+@pytest.mark.parametrize("program", CGROUP_PROGRAMS, ids=lambda program: program.name)
+def test_a_link_is_detached_but_still_pinned(instance: Ipvsca, check: Check, program: Program) -> None:
     """As `bpftool link detach` does."""
-    with bpf.opened(instance.pin_path / "links" / SOCK_OPS.name) as link:
+    with bpf.opened(instance.pin_path / "links" / program.name) as link:
         assert bpf._libbpf().bpf_link_detach(link) == 0
     found = check()
     assert found.status == COULD
     assert len(found.no) == 1
-    assert found.no[0].startswith(SOCK_OPS.name)
+    assert found.no[0].startswith(program.name)
     heals(instance, check)
 
 
@@ -402,8 +408,9 @@ def test_no_place_for_pins(lab: Lab, instance: Ipvsca, check: Check, tmp_path: P
         "no parent": lab.bpffs / "none" / "ipvsca",
         "all of a bpffs": lab.bpffs,
         "a file above": instance.config / "ipvsca",
-        "too long": tmp_path / ("x" * 300),
+        "too long": tmp_path / "short",
     }
+    (tmp_path / "short").symlink_to("x" * 300)
     instance.configure(pin_path=str(paths[kind]))
     try:
         found = check()
@@ -476,6 +483,7 @@ def test_connections_without_an_option(traffic: Traffic, instance: Ipvsca, check
 UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 MALFORMED = "a director, or something between, writes broken TCP headers"
 LENGTH = "somebody else's option uses a kind of tcpopt_addr; set tcpopt_addr to the kind your directors send"
+KIND = "a director announces with an option kind that is not in tcpopt_addr: add it"
 CLIENT = "a director sends an address that no client can have"
 
 
@@ -515,6 +523,54 @@ def test_a_director_that_is_not_trusted(traffic: Traffic, instance: Ipvsca, chec
     assert found.status == RESTORING
     assert notes(found) == {f"refused_{where}_untrusted": UNTRUSTED}
     assert found.json["hints"][0]["last_source"] in LIPS[4]
+
+
+@pytest.fixture(scope="module")
+def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
+    return Datagrams(lab, director, built)
+
+
+def announce(datagrams: Datagrams, announced: Announce) -> None:
+    """The flows of four clients, told like this."""
+    with datagrams.serving(RECVFROM, BOUND) as process:
+        datagrams.direct(BOUND, announced)
+        datagrams.ask(RECVFROM, BOUND, process.directory)
+
+
+@loaded
+def test_the_last_announcement_and_its_director(datagrams: Datagrams, check: Check) -> None:
+    announce(datagrams, Announce())
+    found = check()
+    assert found.status == RESTORING
+    assert notes(found) == {}
+    assert found.json["last_option"]["director"] in LIPS[4]
+    (line,) = found.traffic
+    assert line.startswith("  last option ")
+    director = found.json["last_option"]["director"]
+    assert line.endswith(f" s ago, from director {director} (announcements that were believed)")
+
+
+@loaded
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"trusted": "192.0.2.0/24"}, {"refused_announcement_untrusted": UNTRUSTED}),
+        ({"tcpopt_addr": KIND_DPVS}, {"refused_announcement_kind": KIND}),
+    ],
+    ids=["from where", "of what kind"],
+)
+def test_an_announcement_that_is_not_expected(
+    datagrams: Datagrams, instance: Ipvsca, check: Check, wrong: dict[str, Any], expected: dict[str, str]
+) -> None:
+    instance.configure(**wrong)
+    load(instance)
+    announce(datagrams, Announce(kind=KIND_LVS))
+    found = check()
+    assert found.status == RESTORING
+    assert notes(found) == expected
+    assert found.json["hints"][0]["total"] == CLIENTS_AT_ONCE
+    assert found.json["hints"][0]["last_source"] in LIPS[4]
+    assert found.json["last_option"] is None
 
 
 @loaded

@@ -5,40 +5,52 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from ipvsca import __version__, cli, counters
+from ipvsca import __version__, ageing, cli, counters, loader
 from ipvsca.address import Endpoint
-from ipvsca.dataplane import DataPlane
-from ipvsca.kernel.maps import possible_cpus
+from ipvsca.dataplane import NANOSECONDS, DataPlane
+from ipvsca.kernel.maps import KEYS_AND_VALUES, possible_cpus
+from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
+from tests.apps.udp_catalogue import udp_app
+from tests.e2e.datagrams import BOUND, Datagrams
+from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
+from tests.e2e.datagrams import SERVICE_PORT as UDP_SERVICE_PORT
 from tests.e2e.traffic import (
     CLIENTS_AT_ONCE,
     DUAL_V4,
     IPV4,
     NAT64,
+    SERVER_PORT,
     SERVICE_PORT,
+    TIMEOUT_S,
     Traffic,
     Way,
     assert_restored,
     assert_untouched,
     own_address,
 )
-from tests.kernel_state import KernelState
+from tests.kernel_state import KernelState, settles
 from tests.lab import addresses as a
-from tests.lab.messages import Toa, Where
+from tests.lab.control import Director
+from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
+RECVFROM = udp_app("c-recvfrom")
 Picture = Callable[[], KernelState]
 
 KINDS = f"{KIND_LVS},{KIND_DPVS}"
@@ -60,6 +72,21 @@ def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
 @pytest.fixture
 def picture(lab: Lab) -> Picture:
     return partial(KernelState.of, lab.server, lab.cgroup, lab.bpffs)
+
+
+@pytest.fixture(scope="module")
+def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
+    return Datagrams(lab, director, built)
+
+
+@pytest.fixture
+def other(lab: Lab, ipvsca: Ipvsca, tmp_path: Path) -> Iterator[Ipvsca]:
+    """A second instance beside the one that is loaded; at its end nothing of it is left."""
+    before = KernelState.of(lab.server, lab.cgroup, lab.bpffs)
+    second = Ipvsca(lab.server, lab.bpffs / "other", lab.cgroup, tmp_path)
+    yield second
+    second.run("unload")
+    settles(partial(KernelState.of, lab.server, lab.cgroup, lab.bpffs), before)
 
 
 @dataclass(frozen=True)
@@ -132,28 +159,36 @@ def test_another_cgroup_in_the_file_takes_effect_with_load(lab: Lab, ipvsca: Ipv
 
 @pytest.mark.usefixtures("file_again")
 def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
-    rest = f"interfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
-    assert ipvsca.run("get").stdout == f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\n{rest}"
-    assert ipvsca.run("set", "tcpopt_addr=254", "trusted=10.90.0.0/24, fd00:90::2", "tcp_timeout = 60").stdout == (
-        "tcp_timeout=60\ntcpopt_addr=254\ntrusted=10.90.0.0/24,fd00:90::2/128\n"
+    rest = f"max_flows=131072\ninterfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    assert ipvsca.run("get").stdout == (
+        f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=180\ntcp_connect=true\n{rest}"
+    )
+    words = ("tcpopt_addr=254", "trusted=10.90.0.0/24, fd00:90::2", "tcp_timeout = 60", "tcp_connect=false")
+    assert ipvsca.run("set", *words, "udp_timeout=61").stdout == (
+        "tcp_connect=false\ntcp_timeout=60\ntcpopt_addr=254\ntrusted=10.90.0.0/24,fd00:90::2/128\nudp_timeout=61\n"
     )
     assert ipvsca.run("get").stdout == (
         f"tcpopt_addr=254    # the file says {KINDS}\n"
         "trusted=10.90.0.0/24,fd00:90::2/128    # the file says 10.90.0.0/24,fd00:90::/64\n"
-        f"tcp_timeout=60    # the file says 90\n{rest}"
+        "tcp_timeout=60    # the file says 90\n"
+        "udp_timeout=61    # the file says 180\n"
+        f"tcp_connect=false    # the file says true\n{rest}"
     )
-    assert ipvsca.run("get", "tcp_timeout", "cgroup").stdout == (
-        f"tcp_timeout=60    # the file says 90\ncgroup={lab.cgroup}\n"
+    assert ipvsca.run("get", "tcp_connect", "cgroup", "udp_timeout").stdout == (
+        f"tcp_connect=false    # the file says true\ncgroup={lab.cgroup}\nudp_timeout=61    # the file says 180\n"
     )
 
 
 @pytest.mark.usefixtures("file_again")
 def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
-    assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64").status == 0
+    assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64", "tcp_connect=false").status == 0
     assert json.loads(run("get", "--json").stdout) == {
         "tcpopt_addr": {"value": [254], "file": [200, 254]},
         "trusted": {"value": ["fd00:90::/64"], "file": list(TRUSTED)},
         "tcp_timeout": {"value": 90, "file": 90},
+        "udp_timeout": {"value": 180, "file": 180},
+        "tcp_connect": {"value": False, "file": True},
+        "max_flows": {"value": 131072, "file": 131072},
         "interfaces": {"value": "auto", "file": "auto"},
         "cgroup": {"value": str(lab.cgroup), "file": str(lab.cgroup)},
         "pin_path": {"value": str(ipvsca.pin_path), "file": str(ipvsca.pin_path)},
@@ -172,7 +207,141 @@ def test_the_order_of_a_list_is_no_difference(ipvsca: Ipvsca, run: Run) -> None:
 def test_load_says_which_settings_it_changed(ipvsca: Ipvsca, run: Run) -> None:
     ipvsca.configure(trusted="10.90.0.0/24", tcp_timeout=60)
     assert run("load") == Done("trusted=10.90.0.0/24\ntcp_timeout=60\nloaded\n", "", 0)
+    ipvsca.configure(trusted="10.90.0.0/24", tcp_timeout=60, udp_timeout=61, tcp_connect=False)
+    assert run("load") == Done("udp_timeout=61\ntcp_connect=false\nloaded\n", "", 0)
     assert run("load") == Done("already loaded: nothing to do\n", "", 0)
+
+
+@pytest.mark.usefixtures("file_again")
+def test_another_max_flows_changes_nothing_before_an_unload(
+    lab: Lab, ipvsca: Ipvsca, run: Run, picture: Picture
+) -> None:
+    """Whatever else the file says, all of it waits."""
+    before = (picture(), in_force(ipvsca))
+    ipvsca.configure(trusted="192.0.2.0/24", max_flows=4096, tcp_timeout=60, cgroup=str(lab.cgroup.parent))
+    reason = "flows: 131072 entries, not 4096; replies: 131072 entries, not 4096"
+    assert run("load") == Done(
+        "",
+        f"ipvsca: {ipvsca.pin_path} holds maps of another version or max_flows ({reason}): `ipvsca unload`, then load"
+        " again; clients known until then are lost\n",
+        1,
+    )
+    assert (picture(), in_force(ipvsca)) == before
+    assert run("unload").status == run("load").status == 0
+    with DataPlane(ipvsca.pin_path) as plane:
+        assert plane.table("flows").max_entries == plane.table("replies").max_entries == 4096
+    assert run("get", "max_flows") == Done("max_flows=4096\n", "", 0)
+    assert run("unload").status == 0
+
+
+@pytest.mark.usefixtures("file_again")
+def test_verbs_that_set_something_at_once_lose_nothing(ipvsca: Ipvsca) -> None:
+    """Both are held up until both are there: each reads what the other one has written."""
+    words = ("tcp_timeout=61", "udp_timeout=62", "tcp_connect=false")
+    with Pins.at(ipvsca.pin_path).locked():
+        waiting = [
+            ipvsca.namespace.popen(
+                ipvsca.command("set", word), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for word in words
+        ]
+        for process in waiting:
+            assert process.stderr.readline() == "waiting for another ipvsca to finish\n"
+    for process, word in zip(waiting, words, strict=True):
+        assert process.communicate(timeout=TIMEOUT_S) == (f"{word}\n", "")
+        assert process.returncode == 0
+    assert ipvsca.run("get", "tcp_timeout", "udp_timeout", "tcp_connect").stdout == (
+        "tcp_timeout=61    # the file says 90\n"
+        "udp_timeout=62    # the file says 180\n"
+        "tcp_connect=false    # the file says true\n"
+    )
+
+
+def test_unload_leaves_what_others_have_pinned_there(lab: Lab, other: Ipvsca, picture: Picture) -> None:
+    before = picture()
+    other.run("load")
+    theirs = {other.pin_path / "theirs", *(other.pin_path / name / "theirs" for name in ("maps", "programs", "links"))}
+    for pin in theirs:
+        options = "type hash key 4 value 4 entries 16 name theirs"
+        subprocess.run(["bpftool", "map", "create", pin, *options.split()], check=True)
+    (other.pin_path / "folder").mkdir()
+    try:
+        assert other.run("unload").stdout == "".join([*TAKEN_OFF, "unloaded\n"])
+        assert {path for path in other.pin_path.rglob("*") if not path.is_dir()} == theirs
+        assert (picture().cgroup, picture().interface) == (before.cgroup, before.interface)
+        assert other.run("unload").stdout == "nothing was loaded\n"
+        other.run("load")
+        assert other.json("check")["is_restoring"]
+        other.run("unload")
+    finally:
+        for pin in theirs:
+            pin.unlink()
+        (other.pin_path / "folder").rmdir()
+
+
+@contextmanager
+def loading(instance: Ipvsca, verb: str) -> Iterator[subprocess.Popen[str]]:
+    """A first load, in a process of its own, that has just pinned a map: its programs are not loaded yet."""
+    process: subprocess.Popen[str] = instance.namespace.popen(
+        instance.command(verb), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    maps = [instance.pin_path / "maps" / name for name in KEYS_AND_VALUES]
+    try:
+        while not any(pin.exists() for pin in maps):
+            assert process.poll() is None, process.communicate()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("verb", ["load", "run"])
+def test_a_load_that_is_told_to_end_leaves_nothing(
+    other: Ipvsca, picture: Picture, verb: str, stop: signal.Signals
+) -> None:
+    before = picture()
+    with loading(other, verb) as process:
+        process.send_signal(stop)
+        assert process.communicate(timeout=TIMEOUT_S) == ("", "")
+        assert process.returncode == 128 + stop
+        settles(picture, before)
+
+
+def test_run_ends_where_its_load_is_killed(other: Ipvsca) -> None:
+    """As by the kernel, short of memory. What is left then, `unload` takes off, or the next load finishes."""
+    with loading(other, "run") as process:
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+        assert process.communicate(timeout=TIMEOUT_S) == ("", "")
+        assert process.returncode == 128 + signal.SIGKILL
+    assert other.json("check", status=3)["is_restoring"] is False
+    other.run("load")
+    assert other.json("check")["is_restoring"] is True
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_load_that_is_told_to_end_twice_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, other: Ipvsca, run: Run, picture: Picture, stop: signal.Signals
+) -> None:
+    """At its last step, and then while it undoes those before. Afterwards signals are as they were.
+
+    The folders are there already: what is pinned in them has to go one by one.
+    """
+    Pins.at(other.pin_path).make_folders()
+    before = (picture(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    remove_pin = loader._remove_pin
+
+    def remove_pin_and_be_told(pin: Path) -> None:
+        signal.raise_signal(stop)
+        remove_pin(pin)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loader, "_commit", lambda *_: signal.raise_signal(stop))
+        patch.setattr(loader, "_remove_pin", remove_pin_and_be_told)
+        assert run("load", "--config", str(other.config)) == Done("", "", 128 + stop)
+    settles(picture, before[0])
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before[1:]
 
 
 @pytest.mark.usefixtures("file_again")
@@ -236,7 +405,18 @@ def test_a_file_that_was_named_and_is_not_there(ipvsca: Ipvsca, run: Run, pictur
 
 
 @pytest.mark.parametrize(
-    "wrong", ["tcpopt_addr=2", "trusted=10.90.0.2/24", "nope=1", "tcpopt_addr", "interfaces=eth0", "trusted="]
+    "wrong",
+    [
+        "tcpopt_addr=2",
+        "trusted=10.90.0.2/24",
+        "nope=1",
+        "tcpopt_addr",
+        "interfaces=eth0",
+        "trusted=",
+        "udp_timeout=0",
+        "tcp_connect=1",
+        "max_flows=131072",
+    ],
 )
 def test_where_one_assignment_is_wrong_none_is_made(ipvsca: Ipvsca, run: Run, picture: Picture, wrong: str) -> None:
     before = (picture(), in_force(ipvsca))
@@ -251,24 +431,44 @@ def test_where_one_assignment_is_wrong_none_is_made(ipvsca: Ipvsca, run: Run, pi
 ASKED = {Where.ACK: 1, Where.SYN: 2, Where.NONE: 3}
 """How often four clients ask, by how the director tells them."""
 TOLD = {where: rounds * CLIENTS_AT_ONCE for where, rounds in ASKED.items()}
-RESTORED = TOLD[Where.ACK] + TOLD[Where.SYN]
+ANNOUNCED = CLIENTS_AT_ONCE
+"""TCP connections whose clients were announced; each takes over the flow that the announcement made."""
+RESTORED = TOLD[Where.ACK] + TOLD[Where.SYN] + ANNOUNCED
 NOT_RESTORED = TOLD[Where.NONE] + CLIENTS_AT_ONCE
+DATAGRAMS = 2
+"""Of two clients, one after the other behind the same LIP:lport. Their flow is then swept."""
 
-TOTALS = dict.fromkeys((meaning.name for meaning in counters.meanings()), 0) | {
+MEANINGS = (*counters.meanings(), *counters.SWEPT.values())
+TOTALS = dict.fromkeys((meaning.name for meaning in MEANINGS), 0) | {
     "tcp_restored_ack": TOLD[Where.ACK],
     "tcp_restored_syn": TOLD[Where.SYN],
+    "tcp_restored_announcement": ANNOUNCED,
     "tcp_no_client": NOT_RESTORED,
     "syn_learnt": TOLD[Where.SYN],
     "getpeername_restored": 2 * RESTORED,  # accept and getpeername
+    "announcement_learnt": ANNOUNCED + DATAGRAMS,
+    "flows_new": ANNOUNCED + 1,
+    "flows_replaced": 1,
+    "flows_taken_over": ANNOUNCED,
+    "flows_expired": 1,
+    "recvmsg_restored": DATAGRAMS,
+    "sendmsg_redirected": DATAGRAMS,
     "refused_ack_untrusted": CLIENTS_AT_ONCE,
 }
-FROM_A_DIRECTOR = {"tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "refused_ack_untrusted"}
+FROM_A_DIRECTOR = {
+    "tcp_restored_ack",
+    "tcp_restored_syn",
+    "tcp_restored_announcement",
+    "syn_learnt",
+    "announcement_learnt",
+    "refused_ack_untrusted",
+}
 LIPS = set(map(str, a.LIPS_V4))
 
 
 @pytest.fixture(scope="module")
-def known_traffic(traffic: Traffic, ipvsca: Ipvsca) -> None:
-    """Counters that began at 0 and have seen ASKED, then four clients of a director that is not trusted."""
+def known_traffic(traffic: Traffic, datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+    """Counters that began at 0 and have seen all of the above, then four clients of a director that is not trusted."""
     ipvsca.run("unload")
     ipvsca.run("load")
     with traffic.serving(ACCEPT, IPV4):
@@ -276,19 +476,45 @@ def known_traffic(traffic: Traffic, ipvsca: Ipvsca) -> None:
             traffic.direct(IPV4, Toa(where))
             for _ in range(rounds):
                 traffic.ask(ACCEPT, IPV4)
+        traffic.director.serve(announced_tcp())
+        traffic.ask(ACCEPT, IPV4)
         ipvsca.run("set", "trusted=192.0.2.0/24")
         traffic.direct(IPV4, Toa(Where.ACK))
         traffic.ask(ACCEPT, IPV4)
         ipvsca.run("set", f"trusted={','.join(TRUSTED)}")
+    with datagrams.serving(RECVFROM, BOUND) as process:
+        for _ in range(DATAGRAMS):
+            datagrams.director.forget_all()
+            datagrams.director.serve(one_client_at_a_time())
+            datagrams.ask(replace(RECVFROM, one_client=True), BOUND, process.directory)
+    with DataPlane(ipvsca.pin_path) as plane:
+        ageing.sweep(plane, time.monotonic_ns() + plane.settings().udp_timeout * NANOSECONDS)
+
+
+def announced_tcp() -> Service:
+    vip, server = Endpoint(IPV4.vip, SERVICE_PORT), Endpoint(IPV4.rip, SERVER_PORT)
+    return Service(vip, (server,), Toa(Where.NONE), announce=Announce())
+
+
+def one_client_at_a_time() -> Service:
+    """All from the same LIP:lport."""
+    return Service(
+        Endpoint(BOUND.vip, UDP_SERVICE_PORT),
+        (Endpoint(BOUND.rip, UDP_SERVER_PORT),),
+        protocol=Protocol.UDP,
+        announce=Announce(),
+        local_addresses=a.LIPS_V4[:1],
+        local_ports=(7000, 7000),
+    )
 
 
 @pytest.mark.usefixtures("known_traffic")
 def test_stats(run: Run) -> None:
     lines = run("stats").stdout.splitlines()
-    for line, meaning in zip(lines, counters.meanings(), strict=True):
+    for line, meaning in zip(lines, MEANINGS, strict=True):
         last = re.search(r"  \(last \d+(?:\.\d)? (?:s|min) ago, from (\S+)\)$", line)
         assert line.removesuffix(last[0] if last else "") == (
-            f"{TOTALS[meaning.name]:>12}  {meaning.name:<24}{meaning.help}"
+            f"{TOTALS[meaning.name]:>12}  {meaning.name:<32}{meaning.help}"
         )
         assert ({last[1]} <= LIPS if last else False) == (meaning.name in FROM_A_DIRECTOR)
 
@@ -296,8 +522,8 @@ def test_stats(run: Run) -> None:
 @pytest.mark.usefixtures("known_traffic")
 def test_stats_as_json(run: Run) -> None:
     printed = json.loads(run("stats", "--json").stdout)
-    assert list(printed) == [meaning.name for meaning in counters.meanings()]
-    for meaning in counters.meanings():
+    assert list(printed) == [meaning.name for meaning in MEANINGS]
+    for meaning in MEANINGS:
         counter = printed[meaning.name]
         assert set(counter) == {"total", "per_cpu", "last_seconds_ago", "last_source", "help"}
         assert (counter["total"], counter["help"]) == (TOTALS[meaning.name], meaning.help)
@@ -331,8 +557,8 @@ def test_stats_as_ip_vs_ca_printed_them(ipvsca: Ipvsca) -> None:
     assert list(totals.items()) == [
         ("syn_recv_sock_ip_vs_ca", RESTORED),
         ("syn_recv_sock_no_ip_vs_ca", NOT_RESTORED),
-        ("conn_new", RESTORED),
-        ("conn_del", 0),
+        ("conn_new", TOTALS["flows_new"] + 1),
+        ("conn_del", 1 + ANNOUNCED + 1),
     ]
 
 
@@ -381,10 +607,53 @@ def test_what_list_shows(traffic: Traffic, run: Run) -> None:
             assert listed("--director", str(lip)) == {each for each in everyone if each.director.address == lip}
 
         header, *rows = run("list", "--client", str(third.client.address)).stdout.splitlines()
-        assert header.split() == ["PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE"]
+        assert header.split() == ["PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE", "IDLE", "LEFT"]
         (row,) = (row.split(maxsplit=6) for row in rows if "handshake" not in row)
         assert row[:-1] == ["tcp", str(third.client), str(third.director), "10.80.0.10:8000", "ack", "established"]
-        assert re.fullmatch(r"\d\.\d s|\d+ s", row[-1])
+        assert re.fullmatch(r"(\d\.\d s|\d+ s) +- +-", row[-1])
+
+
+def test_what_list_shows_of_flows(traffic: Traffic, datagrams: Datagrams, run: Run) -> None:
+    """Beside connections; --limit and --count are of what the other options choose."""
+    run("unload")
+    run("load")
+    with opened(traffic, (DUAL_V4, NAT64)) as connections, datagrams.serving(RECVFROM, BOUND) as process:
+        datagrams.direct(BOUND, Announce())
+        asked = datagrams.ask(RECVFROM, BOUND, process.directory)
+
+        def counted(*options: str) -> int:
+            done = run("list", "--count", *options)
+            assert (done.stderr, done.status) == ("", 0)
+            assert run("list", *options).stdout.count("\n") == int(done.stdout) + 1
+            assert len(json.loads(run("list", "--json", *options).stdout)) == int(done.stdout)
+            return int(done.stdout)
+
+        assert counted() == len(asked) + len(connections)
+        assert counted("--proto", "udp") == len(asked)
+        assert counted("--proto", "tcp") == len(connections)
+        assert counted("--limit", "1") == 1
+        assert counted("--limit", "3", "--proto", "udp") == 3
+        assert counted("--limit", "99", "--proto", "tcp") == len(connections)
+        assert counted("--client", str(asked[0].client.address), "--proto", "udp") == 1
+        assert counted("--client", "2001:db8:c::/64", "--proto", "udp") == 0
+
+        rows = json.loads(run("list", "--json", "--proto", "udp").stdout)
+        assert {(row["client"], row["director"]) for row in rows} == {
+            (str(each.client), str(each.director)) for each in asked
+        }
+        for row in rows:
+            assert (row["proto"], row["server"]) == ("udp", f"{BOUND.rip}:{UDP_SERVER_PORT}")
+            assert (row["learnt_from"], row["state"]) == ("announcement", "flow")
+            assert 0 <= row["idle_seconds"] <= row["age_seconds"] < 60
+            assert row["idle_seconds"] + row["left_seconds"] == pytest.approx(180)
+        for row in json.loads(run("list", "--json", "--proto", "tcp").stdout):
+            assert (row["idle_seconds"], row["left_seconds"]) == (None, None)
+
+        _, line = run("list", "--proto", "udp", "--client", str(asked[0].client.address)).stdout.splitlines()
+        expected = ["udp", str(asked[0].client), str(asked[0].director), f"{BOUND.rip}:{UDP_SERVER_PORT}"]
+        assert line.split()[:6] == [*expected, "announcement", "flow"]
+        time_ = r"\d+(?:\.\d)? s"
+        assert re.fullmatch(rf"{time_} +{time_} +(\d+ s|3 min)", line.split(maxsplit=6)[6])
 
 
 HELP = ["stats", "--help"]
@@ -453,6 +722,7 @@ PRINTING = (
     ["stats", "--procfs"],
     ["list"],
     ["list", "--json"],
+    ["list", "--count"],
     ["get"],
     ["get", "--json"],
     ["check"],

@@ -127,3 +127,21 @@ def test_nobody_is_believed_where_syn_and_ack_disagree(lab: Lab, traffic: Traffi
         with ipvsca.counted(refused_ack_conflict=1, tcp_no_client=1):
             lport = shake_hands(device, lip, way.rip, PLANTED, CLIENT)
             assert read_answer(device.receive_line(lport)) == ACCEPT.sees(way.shown(Endpoint(lip, lport)))
+
+
+@pytest.mark.parametrize("damaged_first", [False, True], ids=["behind", "ahead"])
+def test_a_damaged_syn_names_nobody(lab: Lab, traffic: Traffic, ipvsca: Ipvsca, damaged_first: bool) -> None:
+    """It is read before TCP drops it for its checksum. Of two SYNs of one handshake nothing tells which is right."""
+    way, lip = WAYS["ipv4"], LIPS["ipv4"]
+    with tun(lab, lip, way.rip) as device, traffic.serving(ACCEPT, way), ipvsca.loaded():
+        lport = next(LPORTS)
+        ip, ports = IP(src=str(lip), dst=str(way.rip)), {"sport": lport, "dport": SERVER_PORT}
+        right = ip / TCP(**ports, flags="S", seq=1000, options=as_options(CLIENT))
+        damaged = ip / TCP(**ports, flags="S", seq=1000, options=as_options(PLANTED), chksum=0x1234)
+        with ipvsca.counted(refused_syn_conflict=1, tcp_no_client=1):
+            for syn in (damaged, right) if damaged_first else (right, damaged):
+                device.send(syn)
+            isn = device.receive(lport)[TCP].seq
+            device.send(ip / TCP(**ports, flags="A", seq=1001, ack=isn + 1))
+            device.send(ip / TCP(**ports, flags="PA", seq=1001, ack=isn + 1) / b"hello\n")
+            assert read_answer(device.receive_line(lport)) == ACCEPT.sees(Endpoint(lip, lport))

@@ -28,7 +28,7 @@ from tests.lab.capture import Capture
 from tests.lab.control import REPOSITORY, Director
 from tests.lab.messages import Position, Service, Settings, Toa, Where
 from tests.lab.namespace import Namespace
-from tests.lab.tcp_states import State
+from tests.lab.states import State
 from tests.lab.topology import Lab
 
 SERVICE_PORT = 80

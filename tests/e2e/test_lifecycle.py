@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ import pytest
 from ipvsca import loader, settings
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
-from ipvsca.kernel.programs import AttachType, Program, ProgramType
+from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, AttachType, Program, ProgramType
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
 from tests.kernel_state import KernelState, are_freed, settles
@@ -48,7 +48,8 @@ def test_unload_leaves_nothing(ipvsca: Ipvsca, picture: Picture) -> None:
     before = picture()
     ipvsca.run("load")
     during = picture()
-    assert {kind: len(during.of_kind(kind)) for kind in ("map", "prog", "link")} == {"map": 6, "prog": 5, "link": 3}
+    expected = {"map": len(KEYS_AND_VALUES), "prog": len(PROGRAMS), "link": len(CGROUP_PROGRAMS)}
+    assert {kind: len(during.of_kind(kind)) for kind in expected} == expected
     ipvsca.run("unload")
     settles(picture, before)
     are_freed(during.objects)
@@ -81,21 +82,6 @@ def test_a_listener_from_before_and_connections_from_during(traffic: Traffic, ip
         assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
 
 
-@contextmanager
-def daemon(ipvsca: Ipvsca) -> Iterator[subprocess.Popen[str]]:
-    process = ipvsca.namespace.popen(ipvsca.command("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == "running\n":
-            break
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 @pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
 def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, where: Where) -> None:
     traffic.direct(IPV4, Toa(where))
@@ -105,7 +91,7 @@ def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, wh
         with traffic.serving(ACCEPT, IPV4), traffic.continuous(ACCEPT, IPV4) as tally:
             for _ in range(3):
                 before = ipvsca.counts()[counter]
-                with daemon(ipvsca) as process:
+                with ipvsca.daemon() as process:
                     tally.wait_for(20)
                     process.kill()
                     process.wait()
@@ -119,7 +105,7 @@ def test_killing_the_daemon_loses_no_client(traffic: Traffic, ipvsca: Ipvsca, wh
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_the_daemon_ends_and_the_data_plane_stays(ipvsca: Ipvsca, stop: signal.Signals) -> None:
     try:
-        with daemon(ipvsca) as process:
+        with ipvsca.daemon() as process:
             process.send_signal(stop)
             assert process.wait(10) == 0
         assert ipvsca.json("check")["is_restoring"]
@@ -169,7 +155,7 @@ NEIGHBOUR_TC = Program("neighbour_tc", "", ProgramType.SCHED_CLS, None, "counts"
 def neighbours(lab: Lab) -> Iterator[Callable[[], list[int]]]:
     """Others' programs on the same cgroup and interface; gives how often each has run."""
     text = source.join(REPOSITORY / "tests/bpf/neighbours.c")
-    with compiler.compiled(text, lab.bpffs) as module, ExitStack() as stack:
+    with compiler.compiled(text, lab.bpffs, 1024) as module, ExitStack() as stack:
         folder = os.open(lab.cgroup, os.O_RDONLY)
         stack.callback(os.close, folder)
         for program in (NEIGHBOUR_OPS, NEIGHBOUR_PEER):
@@ -272,13 +258,15 @@ class Step:
         assert self.calls < self.call, "the step failed, and the load did not"
 
 
+LINKS, PINS = len(CGROUP_PROGRAMS), len(CGROUP_PROGRAMS) + len(PROGRAMS)
 STEPS = [
     Step(compiler, "loaded_programs", 1),
     Step(loader.DataPlane, "apply", 1),
-    *(Step(bpf, "link_create", call) for call in (1, 2, 3)),
-    *(Step(bpf, "link_update", call) for call in (1, 2, 3)),
-    *(Step(bpf, "pin", call) for call in (1, 3, 4, 8)),  # three links, then five programs
+    *(Step(bpf, "link_create", call) for call in (1, LINKS)),
+    *(Step(bpf, "link_update", call) for call in (1, LINKS)),
+    *(Step(bpf, "pin", call) for call in (1, LINKS, LINKS + 1, PINS)),  # links, then programs
     Step(Interfaces, "attach", 1),
+    Step(Interfaces, "_place", 1),
     Step(loader, "_commit", 1),
 ]
 every_step = pytest.mark.parametrize("step", STEPS, ids=[f"{step.name} {step.call}" for step in STEPS])

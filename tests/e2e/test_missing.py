@@ -21,9 +21,10 @@ import pytest
 
 from ipvsca import cli, loader, settings
 from ipvsca.dataplane import DataPlane
-from ipvsca.kernel import bpf, compiler
+from ipvsca.kernel import bpf, compiler, layout
 from ipvsca.kernel.interfaces import Interfaces
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, PEER6, SOCK_OPS, Program
+from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, Program
 from tests.kernel_state import KernelState, settles
 from tests.lab import sandbox
 from tests.lab.topology import Lab
@@ -347,6 +348,9 @@ def test_an_interface_without_ip(lab: Lab, instance: Ipvsca, run: Run) -> None:
             assert [interface.name for interface in interfaces.select("auto")] == ["eth0"]
 
 
+HOOKS = {program.name: program for program in CGROUP_PROGRAMS}
+PEER6, SOCK_OPS = HOOKS["ipvsca_peer6"], HOOKS["ipvsca_sockops"]
+
 EXCLUSIVE, OVERRIDABLE = 0, 1  # 0 and BPF_F_ALLOW_OVERRIDE of linux/bpf.h
 
 OTHERS = """
@@ -363,7 +367,7 @@ def held(lab: Lab, hook: Program, cgroup: Path, flags: int) -> Iterator[None]:
     libbpf = ctypes.CDLL("libbpf.so.1")
     folder = os.open(cgroup, os.O_RDONLY)
     try:
-        with compiler.compiled(OTHERS, lab.bpffs) as module:
+        with compiler.compiled(OTHERS, lab.bpffs, 1024) as module:
             program = compiler.load(module, other)
             assert hook.attach is not None
             assert libbpf.bpf_prog_attach(program, folder, int(hook.attach), flags) == 0
@@ -449,9 +453,10 @@ def test_an_interface_that_refuses_filters(lab: Lab, instance: Ipvsca, run: Run)
             assert run("load") == refused("more0", "Operation not supported")
 
 
-def test_a_clsact_made_for_a_refused_filter_goes_with_it(lab: Lab, instance: Ipvsca, run: Run) -> None:
+def test_a_clsact_made_for_a_refused_filter_goes_with_it(lab: Lab, instance: Ipvsca, run: Run, tmp_path: Path) -> None:
     """A filter's name, in which ours says where its programs are pinned, has at most 255 bytes."""
-    instance.configure(pin_path=str(lab.bpffs / ("x" * 250)))
+    (tmp_path / "short").symlink_to(lab.bpffs / ("x" * 250))
+    instance.configure(pin_path=str(tmp_path / "short"))
     assert "clsact" not in lab.server.run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
     assert run("load") == refused("eth0", "Invalid argument")
 
@@ -464,21 +469,28 @@ OTHER_MAPS = {
 
 
 @contextmanager
-def maps_of_another_version(instance: Ipvsca, name: str, **options: object) -> Iterator[bytes]:
-    """A pin folder with one map, with an entry in it; gives the entry's key."""
+def empty_maps_of_another_version(instance: Ipvsca, name: str, **options: object) -> Iterator[Path]:
+    """A pin folder with one map, which is given."""
     folder = instance.pin_path / "maps"
     folder.mkdir(parents=True)
     try:
         with pinned_map(folder / name, **options):  # type: ignore[arg-type]
-            with bpf.opened(folder / name) as fd:
-                info = bpf.map_info(fd)
-                key = b"k" * info.key_size
-                bpf.update(fd, key, b"v" * info.value_size)
             for empty in ("programs", "links"):
                 (instance.pin_path / empty).mkdir()
-            yield key
+            yield folder / name
     finally:
         instance.run("unload")
+
+
+@contextmanager
+def maps_of_another_version(instance: Ipvsca, name: str, **options: object) -> Iterator[bytes]:
+    """A pin folder with one map, with an entry in it; gives the entry's key."""
+    with empty_maps_of_another_version(instance, name, **options) as path:
+        with bpf.opened(path) as fd:
+            info = bpf.map_info(fd)
+            key = b"k" * info.key_size
+            bpf.update(fd, key, b"v" * info.value_size)
+        yield key
 
 
 @pytest.mark.parametrize("options", OTHER_MAPS.values(), ids=OTHER_MAPS)
@@ -492,8 +504,8 @@ def test_maps_of_another_version(instance: Ipvsca, run: Run, options: dict[str, 
     assert said.status == 1
     if options["key"] == 44:
         assert said.message == (
-            f"{instance.pin_path} holds maps of another version (handshakes: key and value of (44, 32) bytes, not (40,"
-            " 32)): `ipvsca unload`, then load again; connections accepted until then show the director"
+            f"{instance.pin_path} holds maps of another version or max_flows (handshakes: key and value of (44, 32)"
+            " bytes, not (40, 32)): `ipvsca unload`, then load again; clients known until then are lost"
         )
 
 
@@ -503,6 +515,23 @@ def test_after_unload_there_is_room_for_maps_of_another_version(instance: Ipvsca
         instance.run("unload")
         with loaded(instance):
             pass
+
+
+SIZES = {"counters": (layout.Counter, 128), "flows": (layout.Learnt, 131072), "replies": (layout.WayBack, 131072)}
+KINDS = {"counters": "percpu_array", "flows": "lru_hash", "replies": "lru_hash"}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_maps_with_another_number_of_entries(instance: Ipvsca, run: Run, name: str) -> None:
+    """Those of another version, with room for fewer counters, or of another max_flows."""
+    (value, entries), (key, _) = SIZES[name], KEYS_AND_VALUES[name]
+    sizes = {"key": ctypes.sizeof(key), "value": ctypes.sizeof(value)}
+    with empty_maps_of_another_version(instance, name, kind=KINDS[name], **sizes):
+        assert run("load") == Said(
+            f"{instance.pin_path} holds maps of another version or max_flows ({name}: 16 entries, not {entries}):"
+            " `ipvsca unload`, then load again; clients known until then are lost",
+            1,
+        )
 
 
 @pytest.mark.parametrize("verb", [*READING])

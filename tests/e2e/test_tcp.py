@@ -244,6 +244,8 @@ def test_list_shows_who_is_behind_whom(traffic: Traffic, ipvsca: Ipvsca) -> None
                     "server": str(known.real),
                     "learnt_from": str(where),
                     "state": "established",
+                    "idle_seconds": None,
+                    "left_seconds": None,
                 }
             )
         listed = [row for row in ipvsca.json("list") if row.pop("age_seconds") < 60 and row["state"] == "established"]

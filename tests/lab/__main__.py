@@ -11,18 +11,21 @@ from collections.abc import Sequence
 from ipvsca.address import Endpoint
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.lab import addresses as a
-from tests.lab.messages import Position, Service, Toa, Where
+from tests.lab.messages import Announce, Position, Protocol, Service, Toa, Where
 from tests.lab.namespace import Namespace
 from tests.lab.topology import Lab
 
 PORT = 80
 NAT64_PORT = 64
+UDP_PORT = 53
 
 EPILOG = f"""\
 services:
   {a.VIP_V4}:{PORT}          to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT}
   [{a.VIP_V6}]:{PORT}    to [{a.RIPS_V6[0]}]:{PORT} and [{a.RIPS_V6[1]}]:{PORT}
   [{a.VIP_V6}]:{NAT64_PORT}    to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT} (NAT64)
+  {a.VIP_V4}:{UDP_PORT}          to {a.RIPS_V4[0]}:{UDP_PORT} and {a.RIPS_V4[1]}:{UDP_PORT} (UDP, announced)
+  [{a.VIP_V6}]:{UDP_PORT}    to [{a.RIPS_V6[0]}]:{UDP_PORT} and [{a.RIPS_V6[1]}]:{UDP_PORT} (UDP)
 
 variables of the shell:
   $CLIENT $DIRECTOR $SERVER    put before a command, run it in that namespace
@@ -90,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         choices=(KIND_LVS, KIND_DPVS),
         default=KIND_DPVS,
-        help="the option's kind; default: %(default)s",
+        help="the option's kind, which announcements name too; default: %(default)s",
     )
     made.add_argument(
         "--position",
@@ -103,12 +106,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def services(toa: Toa) -> list[Service]:
-    """IPv4, IPv6 and NAT64 on ports of their own."""
+    """TCP with IPv4, IPv6 and NAT64 on ports of their own, and UDP."""
     to_v4, to_v6 = (tuple(Endpoint(rip, PORT) for rip in rips) for rips in (a.RIPS_V4, a.RIPS_V6))
+    udp_to_v4, udp_to_v6 = (tuple(Endpoint(rip, UDP_PORT) for rip in rips) for rips in (a.RIPS_V4, a.RIPS_V6))
+    announce = Announce(kind=toa.kind)
     return [
         Service(Endpoint(a.VIP_V4, PORT), to_v4, toa),
         Service(Endpoint(a.VIP_V6, PORT), to_v6, toa),
         Service(Endpoint(a.VIP_V6, NAT64_PORT), to_v4, toa),
+        Service(Endpoint(a.VIP_V4, UDP_PORT), udp_to_v4, protocol=Protocol.UDP, announce=announce),
+        Service(Endpoint(a.VIP_V6, UDP_PORT), udp_to_v6, protocol=Protocol.UDP),
     ]
 
 

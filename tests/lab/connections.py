@@ -17,7 +17,7 @@ from ipvsca.address import Endpoint
 from tests.lab.checksum import ones_sum
 from tests.lab.ip import Dropped
 from tests.lab.messages import Connection, Service
-from tests.lab.tcp_states import State
+from tests.lab.states import State
 
 PORTS = struct.Struct("!HH")
 
@@ -63,6 +63,8 @@ class Entry:
     """TCP: the number of the server's SYN, once it was seen."""
     final_ack_lost: bool = False
     """TCP: whether Service.lose_final_ack was served."""
+    to_server: int = 0
+    """Packets sent on to the real server."""
     outward: Path = field(init=False)
     """From the VIP to the client."""
     added: int = field(init=False)
@@ -74,7 +76,7 @@ class Entry:
 
     def describe(self) -> Connection:
         """The entry as the control channel tells it."""
-        return Connection(*self.outside.ends, *self.inside.ends, self.state)
+        return Connection(self.service.protocol, *self.outside.ends, *self.inside.ends, self.state)
 
 
 class Table:
@@ -96,6 +98,11 @@ class Table:
     def from_server(self, path: Path, now: float) -> Entry | None:
         """The live entry to which a packet from a real server on this path belongs."""
         return self._live(self._from_server.get(path), now)
+
+    def of(self, client: Endpoint) -> list[Entry]:
+        """The entries of this client, dead ones among them."""
+        address, port = client.address.packed, client.port.to_bytes(2)
+        return [entry for entry in self if (entry.outside.source, entry.outside.ports[:2]) == (address, port)]
 
     def free_path(self, service: Service, server: Endpoint, now: float) -> Path:
         """The path from the next free local address and port to this server: each real server has a pool of its own.

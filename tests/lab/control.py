@@ -46,7 +46,10 @@ class Director:
         self.close()
 
     def configure(self, settings: Settings) -> None:
-        """Replace services and timeouts at once; connections stay, with the service they were made by."""
+        """Replace services and timeouts at once; connections stay, with the service they were made by.
+
+        A connection's next packet brings it under the new timeouts.
+        """
         self._ask({"do": "configure", "settings": settings})
 
     def serve(self, *services: Service) -> None:
@@ -55,15 +58,35 @@ class Director:
 
     def connections(self) -> list[Connection]:
         """The live connections."""
-        return [Connection.from_json(line) for line in self._ask({"do": "connections"})]
+        return self._connections(None)
 
     def connection(self, client: Endpoint) -> Connection:
         """The connection of this client, the only one it has. Raises ValueError where it has none or several."""
-        (found,) = (connection for connection in self.connections() if connection.client == client)
+        (found,) = self._connections(client)
         return found
 
+    def forget(self, client: Endpoint) -> None:
+        """Forget this client's connections, so that their local ports are free. Raises ValueError where it has none."""
+        if not self._ask({"do": "forget", "client": client}):
+            raise ValueError(f"{client} has no connections")
+
+    def forget_all(self) -> None:
+        """Forget every connection. The next one gets the local port after the last, or the first of the range."""
+        self._ask({"do": "forget", "client": None})
+
+    def inject(self, *packets: bytes) -> None:
+        """Send IP packets out of the director, one behind the other, from whoever they say.
+
+        The kernel forwards them: the TTL loses one, and an IPv4 header with a wrong checksum gets no further. Raises
+        ValueError at the first that is no IP packet.
+        """
+        self._ask({"do": "inject", "packets": packets})
+
     def stats(self) -> dict[str, int]:
-        """What was done, and why packets were dropped, since the start; what never happened is missing."""
+        """What was done, and why packets were dropped, since the start; what never happened is missing.
+
+        A packet that reached the director before the question is counted.
+        """
         counters: dict[str, int] = self._ask({"do": "stats"})
         return counters
 
@@ -75,6 +98,9 @@ class Director:
         finally:
             self._process.kill()
             self._answers.close()
+
+    def _connections(self, client: Endpoint | None) -> list[Connection]:
+        return [Connection.from_json(line) for line in self._ask({"do": "connections", "client": client})]
 
     def _ask(self, request: dict[str, Any]) -> Any:
         """Send a request and return its answer. Raises ValueError with the director's words where it refuses."""

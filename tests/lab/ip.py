@@ -15,6 +15,7 @@ V4 = struct.Struct("!BBHHHBBH4s4s")
 V6 = struct.Struct("!IHBB16s16s")
 DONT_FRAGMENT = 0x4000
 MORE_OR_OFFSET = 0x3FFF  # a set bit means: one fragment of several
+FRAGMENT_HEADER = 44  # IPv6's next header
 
 
 class Dropped(Exception):
@@ -69,6 +70,8 @@ def _parse_v6(packet: bytes) -> tuple[Header, bytearray]:
     word, length, protocol, hop_limit, source, destination = V6.unpack_from(packet)
     if len(packet) < V6.size + length:
         raise Dropped("malformed")
+    if protocol == FRAGMENT_HEADER:
+        raise Dropped("fragment")
     payload = bytearray(packet[V6.size : V6.size + length])
     return Header(source, destination, protocol, word >> 20 & 0xFF, hop_limit), payload
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from ipaddress import ip_address
 from typing import Any
 
 from ipvsca.address import Address, Endpoint
-from ipvsca.wire.toa import KIND_DPVS, NO_OPERATION
+from ipvsca.wire.toa import KIND_DPVS, KIND_LVS, NO_OPERATION
 from tests.lab import addresses
-from tests.lab.tcp_states import TIMEOUTS, State
+from tests.lab.states import TIMEOUTS, State
 
 Json = dict[str, Any]
+
+
+class Protocol(IntEnum):
+    """IP's number of what a service speaks."""
+
+    TCP = socket.IPPROTO_TCP
+    UDP = socket.IPPROTO_UDP
 
 
 class Where(StrEnum):
@@ -59,6 +67,32 @@ class Toa:
         )
 
 
+FIRST_ONLY = 0
+ALWAYS = 1
+
+
+@dataclass(frozen=True)
+class Announce:
+    """How a service announces a flow's client in ICMP, where client, LIP and RIP are IPv4: else it cannot.
+
+    An announcement goes ahead of the flow's first packet to the server (a SYN, or the first datagram) and of every
+    `every`th one behind it, FIRST_ONLY for none.
+    """
+
+    every: int = FIRST_ONLY
+    kind: int = KIND_LVS
+    little_endian: bool = True
+    """The byte order of the director, which shows in the echo's identifier."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"nothing can be announced every {self.every}th time")
+
+    @classmethod
+    def from_json(cls, data: Json) -> Announce:
+        return cls(data["every"], data["kind"], data["little_endian"])
+
+
 @dataclass(frozen=True)
 class Service:
     """A virtual address and port, and the real servers behind it, which take turns.
@@ -69,12 +103,16 @@ class Service:
     vip: Endpoint
     real_servers: tuple[Endpoint, ...]
     toa: Toa = Toa()
+    """TCP's; UDP has no such option."""
     local_addresses: tuple[Address, ...] = addresses.LIPS_V4 + addresses.LIPS_V6
     """Sources towards real servers of the same family."""
     local_ports: tuple[int, int] = (1024, 65535)
     """The first and the last port that may be used on each local address."""
     lose_final_ack: bool = False
-    """The bare ACK that ends each handshake gets lost once, on its way from the director to the server."""
+    """TCP: the bare ACK that ends each handshake gets lost once, on its way from the director to the server."""
+    protocol: Protocol = Protocol.TCP
+    announce: Announce | None = None
+    """None: no announcements."""
 
     def __post_init__(self) -> None:
         versions = {server.address.version for server in self.real_servers}
@@ -86,6 +124,7 @@ class Service:
     @classmethod
     def from_json(cls, data: Json) -> Service:
         low, high = data["local_ports"]
+        announce = data["announce"]
         return cls(
             vip=Endpoint.parse(data["vip"]),
             real_servers=tuple(map(Endpoint.parse, data["real_servers"])),
@@ -93,6 +132,8 @@ class Service:
             local_addresses=tuple(map(ip_address, data["local_addresses"])),
             local_ports=(low, high),
             lose_final_ack=data["lose_final_ack"],
+            protocol=Protocol(data["protocol"]),
+            announce=None if announce is None else Announce.from_json(announce),
         )
 
 
@@ -104,6 +145,7 @@ class Settings:
     timeouts: Mapping[State, float] = field(default_factory=lambda: dict(TIMEOUTS))
     """Seconds, by state; states that are missing keep IPVS's."""
     max_connections: int = 65536
+    """Of each protocol."""
 
     @classmethod
     def from_json(cls, data: Json) -> Settings:
@@ -115,6 +157,7 @@ class Settings:
 class Connection:
     """One line of the director's connection table."""
 
+    protocol: Protocol
     client: Endpoint
     vip: Endpoint
     local: Endpoint
@@ -125,7 +168,7 @@ class Connection:
     @classmethod
     def from_json(cls, data: Json) -> Connection:
         client, vip, local, real = (Endpoint.parse(data[end]) for end in ("client", "vip", "local", "real"))
-        return cls(client, vip, local, real, State(data["state"]))
+        return cls(Protocol(data["protocol"]), client, vip, local, real, State(data["state"]))
 
 
 def encode(message: object) -> bytes:

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Mapping
 
 from ipvsca.wire import toa
 from tests.lab import ip, tcp
-from tests.lab.connections import Entry, Path, Table
-from tests.lab.messages import Position, Settings, Where
-from tests.lab.tcp_states import BY_CLIENT, BY_SERVER, REUSABLE, TIMEOUTS, State, Transitions, after
+from tests.lab.connections import Entry, Path
+from tests.lab.handler import Handler
+from tests.lab.messages import Position, Protocol, Where
+from tests.lab.states import State
+from tests.lab.tcp_states import BY_CLIENT, BY_SERVER, REUSABLE, Transitions, after
 
 ON_SYN = frozenset({Where.SYN, Where.BOTH})
 ON_ACK = frozenset({Where.ACK, Where.BOTH})
 
 
-class TcpHandler:
+class TcpHandler(Handler):
     """The TCP services and their connections."""
 
-    def __init__(self, settings: Settings, counters: Counter[str]) -> None:
-        self.table = Table(settings.max_connections)
-        self._counters = counters
-        self.configure(settings)
-
-    def configure(self, settings: Settings) -> None:
-        """Take other services and timeouts. Connections keep the service they were made by."""
-        self.table.limit = settings.max_connections
-        self._timeouts = {**TIMEOUTS, **settings.timeouts}
-        self._services = {service.vip: service for service in settings.services}
-        self._turns = {service.vip: itertools.cycle(service.real_servers) for service in settings.services}
+    protocol = Protocol.TCP
 
     def handle(self, header: ip.Header, payload: bytearray, now: float) -> list[bytes]:
         """The segment with other addresses, and with the option where it belongs. Raises ip.Dropped."""
@@ -53,19 +43,10 @@ class TcpHandler:
             return entry
         if entry:
             self.table.remove(entry)
-        _, vip = path.ends
-        if vip not in self._services:
-            raise ip.Dropped("no_service")
-        service = self._services[vip]
-        inside = self.table.free_path(service, next(self._turns[vip]), now)
-        entry = Entry(path, inside, service, State.SYN_RECV, expires=now + self._timeouts[State.SYN_RECV])
-        self.table.add(entry, now)
-        self._counters["connections"] += 1
-        return entry
+        return self._open(path, State.SYN_RECV, now)
 
     def _advance(self, entry: Entry, segment: bytearray, rows: Mapping[int, Transitions], now: float) -> None:
-        entry.state = after(entry.state, rows, segment[tcp.FLAGS])
-        entry.expires = now + self._timeouts[entry.state]
+        self._keep(entry, after(entry.state, rows, segment[tcp.FLAGS]), now)
 
     def _to_server(self, entry: Entry, header: ip.Header, segment: bytearray) -> list[bytes]:
         if entry.service.lose_final_ack and not entry.final_ack_lost and _is_final_ack(entry, segment):
@@ -75,8 +56,7 @@ class TcpHandler:
         tcp.readdress(segment, entry.inside.ports, entry.added)
         if _wants_option(entry, segment):
             segment = self._with_option(entry, segment)
-        self._counters["to_server"] += 1
-        return [_sent_on(header, entry.inside, segment)]
+        return self._sent_to_server(entry, header, segment)
 
     def _to_client(self, entry: Entry, header: ip.Header, segment: bytearray) -> list[bytes]:
         tcp.readdress(segment, entry.outward.ports, -entry.added)
@@ -85,8 +65,7 @@ class TcpHandler:
             if entry.service.toa.where in ON_ACK:
                 # The client's full segments must leave room for the option within the path's MTU.
                 segment = tcp.with_lower_mss(segment, len(_option(entry)))
-        self._counters["to_client"] += 1
-        return [_sent_on(header, entry.outward, segment)]
+        return self._sent_to_client(entry, header, segment)
 
     def _with_option(self, entry: Entry, segment: bytearray) -> bytearray:
         try:
@@ -96,10 +75,6 @@ class TcpHandler:
             return segment
         self._counters["option_added"] += 1
         return with_option
-
-
-def _sent_on(header: ip.Header, path: Path, segment: bytearray) -> bytes:
-    return ip.build(header._replace(source=path.source, destination=path.destination), segment)
 
 
 def _wants_option(entry: Entry, segment: bytearray) -> bool:

@@ -1,4 +1,4 @@
-"""The states that IPVS gives a TCP connection, how long each lasts, and what leads from one to the next.
+"""What leads from one state of a TCP connection to the next.
 
 The tables are those of Linux's ip_vs_proto_tcp.c and of DPVS for a director that sees both directions. Their
 LAST_ACK and SYN_SENT are left out: no packet leads there when only a client's SYN makes a connection.
@@ -7,26 +7,13 @@ LAST_ACK and SYN_SENT are left out: no packet leads there when only a client's S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 
 from tests.lab import tcp
+from tests.lab.states import State
 
+TCP_STATES = tuple(state for state in State if state is not State.UDP)
 
-class State(StrEnum):
-    """As IPVS names them."""
-
-    SYN_RECV = "syn_recv"
-    ESTABLISHED = "established"
-    FIN_WAIT = "fin_wait"
-    TIME_WAIT = "time_wait"
-    CLOSE = "close"
-    CLOSE_WAIT = "close_wait"
-
-
-SR, ES, FW, TW, CL, CW = State
-
-TIMEOUTS: Mapping[State, float] = {SR: 60.0, ES: 900.0, FW: 120.0, TW: 120.0, CL: 10.0, CW: 60.0}
-"""Seconds without a packet after which a connection is forgotten."""
+SR, ES, FW, TW, CL, CW = TCP_STATES
 
 Transitions = Mapping[State, State]
 """From one state to the next; a state that is missing stays."""

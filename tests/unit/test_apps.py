@@ -9,16 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ipvsca.address import Endpoint
-from tests.apps import APPS, App, NotReady, Running, Seen, Stack, accesses, answer, answer_http, app, running, v4_mapped
-from tests.apps.catalogue import Need, build
+from tests.apps import APPS, App, NotReady, Seen, Stack, accesses, answer, answer_http, app, running, v4_mapped
 from tests.apps.listener import Listener
+from tests.apps.processes import all_gone, eventually, open_files, processes, sockets
+from tests.apps.program import Need, build
 
 LISTEN_AT = {Stack.IPV4: "127.0.0.1", Stack.IPV6: "::1", Stack.DUAL: "::"}
 CONNECT_TO = {Stack.IPV4: ["127.0.0.1"], Stack.IPV6: ["::1"], Stack.DUAL: ["127.0.0.1", "::1", "127.0.0.2"]}
@@ -70,45 +70,6 @@ def words(line_app: App, peer: str) -> str:
     """The answer of a line server that was shown `peer`."""
     accept, getpeername = (peer if asks else "-" for asks in (line_app.accept, line_app.getpeername))
     return f"accept={accept} getpeername={getpeername}\n"
-
-
-def processes(run: Running) -> list[int]:
-    """The processes of its process group, the first one first."""
-    groups = {int(path.name): group(path) for path in Path("/proc").iterdir() if path.name.isdecimal()}
-    return sorted(pid for pid, pgid in groups.items() if pgid == run.process.pid)
-
-
-def group(proc: Path) -> int | None:
-    """The process group; None for a process that has ended, reaped or not."""
-    with contextlib.suppress(OSError):
-        state, _parent, pgid = (proc / "stat").read_text().rpartition(")")[2].split()[:3]
-        return None if state in "ZX" else int(pgid)
-    return None
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true, for what a process does on its own time."""
-    deadline = time.monotonic() + 5
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
-
-
-def all_gone(run: Running) -> bool:
-    return eventually(lambda: processes(run) == [])
-
-
-def open_files(pid: int) -> list[str]:
-    """What its descriptors are; nothing for a process that has just ended."""
-    with contextlib.suppress(OSError):
-        return [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-    return []
-
-
-def sockets(pid: int) -> set[str]:
-    return {file for file in open_files(pid) if file.startswith("socket:")}
 
 
 def socket_states(port: int) -> list[str]:
@@ -242,7 +203,7 @@ def test_launch_without_a_session_of_its_own_is_refused(port: int, shared: Path)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_listener_is_seen_until_it_is_closed(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with Listener(host, port) as listener:
+    with Listener(host, port, socket.SOCK_STREAM) as listener:
         with socket.create_server((host, port), family=family):
             assert not listener.is_open()  # not watched yet
             listener.watch(os.getpid())
@@ -254,7 +215,7 @@ def test_a_listener_is_seen_until_it_is_closed(host: str, port: int) -> None:
 def test_another_address_or_a_connection_is_no_listener(port: int) -> None:
     with socket.create_server(("127.0.0.2", port)) as server, socket.create_connection(("127.0.0.2", port)) as client:
         for address, local_port in (("127.0.0.1", port), client.getsockname()):
-            with Listener(address, local_port) as listener:
+            with Listener(address, local_port, socket.SOCK_STREAM) as listener:
                 listener.watch(os.getpid())
                 assert not listener.is_open()
         assert server.getsockname() == client.getpeername()
@@ -262,7 +223,7 @@ def test_another_address_or_a_connection_is_no_listener(port: int) -> None:
 
 def test_leaving_waits_until_the_port_is_closed(port: int) -> None:
     sock = socket.create_server(("127.0.0.1", port))
-    with Listener("127.0.0.1", port) as listener:
+    with Listener("127.0.0.1", port, socket.SOCK_STREAM) as listener:
         listener.watch(os.getpid())
         threading.Timer(0.1, sock.close).start()
     assert sock.fileno() == -1
@@ -273,7 +234,7 @@ def test_leaving_does_not_wait_for_ever(port: int, monkeypatch: pytest.MonkeyPat
     with (
         socket.create_server(("127.0.0.1", port)),
         pytest.raises(TimeoutError, match=f"port {port} is still"),
-        Listener("127.0.0.1", port) as listener,
+        Listener("127.0.0.1", port, socket.SOCK_STREAM) as listener,
     ):
         listener.watch(os.getpid())
 
@@ -378,11 +339,11 @@ def test_names_are_unique() -> None:
 
 def test_compiles_once(shared: Path) -> None:
     available(app("c-accept"))
-    program = build(shared)
+    program = build(shared, "accept_server")
     before = program.stat()
-    assert build(shared).stat() == before
+    assert build(shared, "accept_server").stat() == before
     os.utime(program, (0, 0))
-    assert build(shared).stat().st_mtime > 0
+    assert build(shared, "accept_server").stat().st_mtime > 0
 
 
 @contextlib.contextmanager

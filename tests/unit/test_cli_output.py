@@ -36,7 +36,8 @@ def _stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count(name: str, *per_cpu: int, seconds_ago: float | None = None, source: str | None = None) -> Count:
-    meaning = next(meaning for meaning in counters.meanings() if meaning.name == name)
+    meanings = (*counters.meanings(), *counters.SWEPT.values())
+    meaning = next(meaning for meaning in meanings if meaning.name == name)
     last_ns = 0 if seconds_ago is None else NOW_NS - int(seconds_ago * NANOSECONDS)
     return Count(meaning, per_cpu, last_ns, None if source is None else IPv4Address(source))
 
@@ -87,9 +88,15 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch, stdout: obje
 COUNTS = {
     "tcp_restored_ack": count("tcp_restored_ack", 10_000_000_000, 5, seconds_ago=3, source="10.90.0.2"),
     "tcp_restored_syn": count("tcp_restored_syn", 2, 0, seconds_ago=90, source="10.90.0.3"),
+    "tcp_restored_announcement": count("tcp_restored_announcement", 0, 30),
     "tcp_no_client": count("tcp_no_client", 0, 7),
     "syn_expired": count("syn_expired", 0, 1),
-    "refused_ack_untrusted": count("refused_ack_untrusted", 0, 0),
+    "flows_new": count("flows_new", 100_000, 2),
+    "flows_replaced": count("flows_replaced", 20, 10),
+    "flows_taken_over": count("flows_taken_over", 300, 0, seconds_ago=240, source="10.90.0.3"),
+    "refused_announcement_untrusted": count("refused_announcement_untrusted", 0, 0),
+    "flows_expired": count("flows_expired", 4000, 0),
+    "flows_evicted": count("flows_evicted", 50_000, 0),
 }
 
 
@@ -112,35 +119,53 @@ def prints(monkeypatch: pytest.MonkeyPatch, capsys: Capture, *options: str) -> s
 
 def test_stats_are_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert prints(monkeypatch, capsys) == (
-        " 10000000005  tcp_restored_ack        TCP connections whose client came in the segment that ended the"
+        " 10000000005  tcp_restored_ack                TCP connections whose client came in the segment that ended the"
         " handshake  (last 3 s ago, from 10.90.0.2)\n"
-        "           2  tcp_restored_syn        TCP connections whose client came in their SYN  (last 90 s ago, from"
-        " 10.90.0.3)\n"
-        "           7  tcp_no_client           TCP connections accepted for which no client was told\n"
-        "           1  syn_expired             clients learnt from a SYN whose connection was established after"
+        "           2  tcp_restored_syn                TCP connections whose client came in their SYN  (last 90 s ago,"
+        " from 10.90.0.3)\n"
+        "          30  tcp_restored_announcement       TCP connections whose client came in an announcement\n"
+        "           7  tcp_no_client                   TCP connections accepted for which no client was told\n"
+        "           1  syn_expired                     clients learnt from a SYN whose connection was established after"
         " tcp_timeout\n"
-        "           0  refused_ack_untrusted   established, with an option, from a source that is not trusted\n"
+        "      100002  flows_new                       flows that became known\n"
+        "          30  flows_replaced                  flows whose LIP:lport was announced for another client\n"
+        "         300  flows_taken_over                flows that a TCP connection took over when it was established"
+        "  (last 4 min ago, from 10.90.0.3)\n"
+        "           0  refused_announcement_untrusted  announcement from a source that is not trusted\n"
+        "        4000  flows_expired                   flows forgotten because their time had run out\n"
+        "       50000  flows_evicted                   flows dropped by the kernel to make room for new ones\n"
     )
 
 
 def test_stats_of_each_cpu_are_columns(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert prints(monkeypatch, capsys, "--per-cpu") == (
-        "                                CPU0        CPU1\n"
-        "tcp_restored_ack         10000000000           5\n"
-        "tcp_restored_syn                   2           0\n"
-        "tcp_no_client                      0           7\n"
-        "syn_expired                        0           1\n"
-        "refused_ack_untrusted              0           0\n"
+        "                                        CPU0        CPU1\n"
+        "tcp_restored_ack                 10000000000           5\n"
+        "tcp_restored_syn                           2           0\n"
+        "tcp_restored_announcement                  0          30\n"
+        "tcp_no_client                              0           7\n"
+        "syn_expired                                0           1\n"
+        "flows_new                             100000           2\n"
+        "flows_replaced                            20          10\n"
+        "flows_taken_over                         300           0\n"
+        "refused_announcement_untrusted             0           0\n"
+        "flows_expired                           4000           0\n"
+        "flows_evicted                          50000           0\n"
     )
+
+
+def test_no_counter_is_wider_than_its_column() -> None:
+    names = [meaning.name for meaning in (*counters.meanings(), *counters.SWEPT.values())]
+    assert max(map(len, names)) <= 30
 
 
 def test_stats_as_ip_vs_ca_printed_them(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """Made with the formats of its source: "%-25s ", " %10s", "%-25s:" and " %10lu"."""
     rows = {
-        "syn_recv_sock_ip_vs_ca": (10_000_000_002, 5),
+        "syn_recv_sock_ip_vs_ca": (10_000_000_002, 35),
         "syn_recv_sock_no_ip_vs_ca": (0, 7),
-        "conn_new": (10_000_000_002, 5),
-        "conn_del": (0, 1),
+        "conn_new": (100_020, 12),
+        "conn_del": (54_320, 10),
     }
     lines = [f"IP_VS_CA({__version__})", "%-25s " % "" + " %10s" % "CPU0" + " %10s" % "CPU1"]  # noqa: UP031
     lines += ["%-25s:" % name + "".join(" %10lu" % value for value in values) for name, values in rows.items()]  # noqa: UP031
@@ -167,7 +192,7 @@ ROWS = [
         Endpoint(IPv6Address("2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"), 65535),
         Endpoint(IPv6Address("fd00:90::2"), 1024),
         Endpoint(IPv6Address("fd00:80::10"), 8000),
-        "ack",
+        "announcement",
         "established",
         0.25,
     ),
@@ -178,38 +203,128 @@ ROWS = [
         Endpoint(IPv4Address("10.80.0.10"), 8000),
         "syn",
         "handshake",
-        7200,
+        7.6,
+        7.6,
+        82.4,
+    ),
+    list_.Row(
+        "udp",
+        Endpoint(IPv4Address("203.0.113.255"), 65535),
+        Endpoint(IPv4Address("100.100.100.100"), 65535),
+        Endpoint(IPv4Address("100.100.100.101"), 53),
+        "connect",
+        "flow",
+        7199,
+        120,
+        0.04,
     ),
 ]
 
 
 def test_a_list_is_a_table(capsys: Capture) -> None:
     list_._print_table(iter(ROWS))
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=6) for line in lines] == [
-        ["PROTO", "CLIENT", "DIRECTOR", "SERVER", "LEARNT", "STATE", "AGE"],
-        [
-            "tcp",
-            "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535",
-            "[fd00:90::2]:1024",
-            "[fd00:80::10]:8000",
-            "ack",
-            "established",
-            "0.2 s",
-        ],
-        ["tcp", "198.51.100.1:5", "10.90.0.2:1025", "10.80.0.10:8000", "syn", "handshake", "2 h"],
+    assert capsys.readouterr().out == (
+        "PROTO CLIENT                DIRECTOR              SERVER                LEARNT       STATE      "
+        "     AGE    IDLE    LEFT\n"
+        "tcp   [2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535 [fd00:90::2]:1024     [fd00:80::10]:8000    "
+        "announcement established   0.2 s       -       -\n"
+        "tcp   198.51.100.1:5        10.90.0.2:1025        10.80.0.10:8000       syn          handshake  "
+        "     8 s     8 s    82 s\n"
+        "udp   203.0.113.255:65535   100.100.100.100:65535 100.100.100.101:53    connect      flow       "
+        " 120 min   2 min   0.0 s\n"
+    )
+
+
+def test_an_empty_list_is_the_head_of_a_table(capsys: Capture) -> None:
+    list_._print_table(iter([]))
+    assert capsys.readouterr().out.split() == [
+        "PROTO",
+        "CLIENT",
+        "DIRECTOR",
+        "SERVER",
+        "LEARNT",
+        "STATE",
+        "AGE",
+        "IDLE",
+        "LEFT",
     ]
-    starts = [[match.start() for match in re.finditer(r"(?<!\S)\S", line)][:7] for line in lines]
-    assert starts[0] == starts[2]
+
+
+Listed = Callable[..., str]
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Listed:
+    """What list prints where ROWS are known."""
+
+    class Plane:
+        def __init__(self, pin_path: Path) -> None: ...
+        def __enter__(self) -> Plane:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def table(self, name: str) -> None: ...
+
+    monkeypatch.setattr(list_, "DataPlane", Plane)
+
+    def run(*options: str, rows: list[list_.Row] = ROWS) -> str:
+        monkeypatch.setattr(list_, "_rows", lambda plane: iter(rows))
+        assert cli.main(["list", "--config", "/dev/null", *options]) == 0
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.mark.parametrize("rows", [[], ROWS[:1], ROWS], ids=len)
-def test_a_list_is_one_json_array(capsys: Capture, rows: list[list_.Row]) -> None:
-    list_._print_json(iter(rows))
-    printed = json.loads(capsys.readouterr().out)
-    assert [row["client"] for row in printed] == [str(row.client) for row in rows]
-    names = {"proto", "client", "director", "server", "learnt_from", "state", "age_seconds"}
-    assert all(set(row) == names for row in printed)
+def test_a_list_is_one_json_array(listed: Listed, rows: list[list_.Row]) -> None:
+    assert json.loads(listed("--json", rows=rows)) == [
+        vars(row) | {name: str(getattr(row, name)) for name in ("client", "director", "server")} for row in rows
+    ]
+
+
+def test_an_entry_as_json(listed: Listed) -> None:
+    assert listed("--json", rows=ROWS[:2]) == (
+        '[\n{"proto": "tcp", "client": "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535",'
+        ' "director": "[fd00:90::2]:1024", "server": "[fd00:80::10]:8000", "learnt_from": "announcement",'
+        ' "state": "established", "age_seconds": 0.25, "idle_seconds": null, "left_seconds": null},'
+        '\n{"proto": "tcp", "client": "198.51.100.1:5",'
+        ' "director": "10.90.0.2:1025", "server": "10.80.0.10:8000", "learnt_from": "syn",'
+        ' "state": "handshake", "age_seconds": 7.6, "idle_seconds": 7.6, "left_seconds": 82.4}\n]\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "which"),
+    [
+        ("", [0, 1, 2]),
+        ("--proto tcp", [0, 1]),
+        ("--proto udp", [2]),
+        ("--client 203.0.113.0/24", [2]),
+        ("--director ::/0", [0]),
+        ("--proto udp --director ::/0", []),
+        ("--proto tcp --client 0.0.0.0/0", [1]),
+        ("--limit 0", []),
+        ("--limit 1", [0]),
+        ("--limit 3", [0, 1, 2]),
+        ("--limit 99999999999999999999", [0, 1, 2]),
+        ("--limit 1 --proto udp", [2]),
+        ("--limit 1 --client 0.0.0.0/0", [1]),
+    ],
+)
+def test_what_is_listed(listed: Listed, options: str, which: list[int]) -> None:
+    """A limit counts what is listed, not what was looked at. --count, --json and the table are of the same entries."""
+    clients = [str(ROWS[row].client) for row in which]
+    assert [row["client"] for row in json.loads(listed("--json", *options.split()))] == clients
+    assert [line.split()[1] for line in listed(*options.split()).splitlines()[1:]] == clients
+    assert listed("--count", *options.split()) == f"{len(which)}\n"
+
+
+@pytest.mark.parametrize("limit", ["-1", "x", "1.5", ""])
+def test_a_wrong_limit(capsys: Capture, limit: str) -> None:
+    assert cli.main(["list", f"--limit={limit}"]) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert said.endswith(f"argument --limit: {limit!r} is no number of entries, e.g. 20\n")
 
 
 UNTRUSTED = count("refused_ack_untrusted", 3, 1, seconds_ago=5, source="192.0.2.1")
@@ -433,6 +548,10 @@ def test_the_version(capsys: Capture) -> None:
         (["set"], "the following arguments are required: KEY=VALUE"),
         (["load", "--config"], "argument --config: expected one argument"),
         (["list", "--client"], "argument --client: expected one argument"),
+        (["list", "--proto", "icmp"], "argument --proto: invalid choice: 'icmp'"),
+        (["list", "--proto", "TCP"], "argument --proto: invalid choice: 'TCP'"),
+        (["list", "--limit"], "argument --limit: expected one argument"),
+        (["list", "--count", "--json"], "argument --json: not allowed with argument --count"),
         (["--config", "file", "load"], "invalid choice: 'file'"),
     ],
     ids=" ".join,
@@ -462,10 +581,12 @@ def test_a_wrong_prefix_to_list(capsys: Capture, option: str, prefix: str, reaso
     assert capsys.readouterr() == ("", expected)
 
 
-def test_a_setting_that_is_not_live_is_not_set(capsys: Capture) -> None:
-    assert cli.main(["set", "--config", "/dev/null", "tcp_timeout=60", "cgroup=/a"]) == 2
+@pytest.mark.parametrize("word", ["max_flows=4096", "interfaces=eth0", "cgroup=/a", "pin_path=/a"])
+def test_a_setting_that_is_not_live_is_not_set(capsys: Capture, word: str) -> None:
+    assert cli.main(["set", "--config", "/dev/null", "tcp_timeout=60", word]) == 2
     expected = (
-        "ipvsca: command line: cgroup takes effect as programs are attached: change the file, then `ipvsca load`\n"
+        f"ipvsca: command line: {word.partition('=')[0]} takes effect as programs are attached: change the file, then"
+        " `ipvsca load`\n"
     )
     assert capsys.readouterr() == ("", expected)
 

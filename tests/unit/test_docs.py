@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import tomllib
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from ipvsca import counters, settings
 from ipvsca.cli import VERBS
 from ipvsca.counters import Meaning
+from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS, MEANINGS
-from ipvsca.wire.toa import Verdict
+from ipvsca.wire import announcement, toa
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -25,6 +28,10 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 # At the beginning of a shell line, behind the prompt, sudo or whatever else enters a namespace or names the program.
 COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:nsenter \S+ )?(?:\S*/bin/)?ipvsca (\S+)(.*)$")
 MAKE = re.compile(r"(?:sudo )?make (\w+)")
+OTHERS = {"syn_recv_sock_ip_vs_ca", "syn_recv_sock_no_ip_vs_ca"}
+"""Words that begin like a counter's name and are none."""
+
+ALL_COUNTERS = (*counters.meanings(), *counters.SWEPT.values())
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -59,9 +66,9 @@ def rows(document: Path) -> dict[str, list[str]]:
     return found
 
 
-def section(document: Path, heading: str) -> str:
+def section(document: Path, heading: str, level: int = 3) -> str:
     """What stands below a heading, up to the next one of any level."""
-    _, _, below = document.read_text().partition(f"\n### {heading}\n")
+    _, _, below = document.read_text().partition(f"\n{'#' * level} {heading}\n")
     assert below, f"{document.name} has no section {heading}"
     return re.split(r"^#", below, maxsplit=1, flags=re.MULTILINE)[0]
 
@@ -156,7 +163,7 @@ def test_every_piece_of_configuration_is_accepted(document: Path, tmp_path: Path
             settings.read_file(file)
 
 
-@pytest.mark.parametrize("counter", counters.meanings(), ids=lambda counter: counter.name)
+@pytest.mark.parametrize("counter", ALL_COUNTERS, ids=lambda counter: counter.name)
 def test_every_counter_is_described(counter: Meaning) -> None:
     """In its row it says truly whether time and source of its last event are kept."""
     meaning, remembers, _ = rows(DOCS / "operate.md")[counter.name]
@@ -166,21 +173,34 @@ def test_every_counter_is_described(counter: Meaning) -> None:
 
 def remembering() -> set[str]:
     """The counters that the programs count with count_from()."""
-    names = {counter.name for counter in counters.meanings()}
     source = "".join(path.read_text() for path in sorted((REPOSITORY / "bpf").glob("*.[ch]")))
-    plain = set(re.findall(r"\bcount\(COUNTER_(\w+)\)", source))
-    return names - plain
+    plain = {name for call in re.findall(r"\bcount\(([^;]*)\);", source) for name in re.findall(r"COUNTER_(\w+)", call)}
+    return {counter.name for counter in counters.meanings()} - plain
 
 
 def test_no_counter_is_described_that_does_not_exist() -> None:
-    names = {counter.name for counter in counters.meanings()}
-    starts = ("tcp_restored", "tcp_no", "syn_", "getpeername_", "refused_")
+    names = {counter.name for counter in ALL_COUNTERS}
+    starts = {f"{name.partition('_')[0]}_" for name in names} - {"tcp_"} | {"tcp_restored", "tcp_no"}
     for document in DOCUMENTS:
-        for word in re.findall(r"`((?:" + "|".join(starts) + r")\w+)`", document.read_text()):
-            assert word in names or word == "syn_recv_sock_ip_vs_ca", f"{document.name}: {word}"
+        for word in re.findall(r"`((?:" + "|".join(sorted(starts)) + r")\w+)`", document.read_text()):
+            assert word in names or word in OTHERS, f"{document.name}: {word}"
 
 
-def test_every_verdict_is_described() -> None:
-    described = (DOCS / "wire-formats.md").read_text()
-    for verdict in Verdict:
-        assert f"\n| {verdict.name.lower()} |" in described
+@pytest.mark.parametrize(
+    ("verdict", "heading", "level"),
+    [
+        *((verdict, "How a header is read", 2) for verdict in toa.Verdict),
+        *((verdict, "How an announcement is read", 3) for verdict in announcement.Verdict),
+    ],
+)
+def test_every_verdict_is_described(verdict: IntEnum, heading: str, level: int) -> None:
+    assert f"\n| {verdict.name.lower()} |" in section(DOCS / "wire-formats.md", heading, level)
+
+
+@pytest.mark.parametrize("name", ["flows", "replies"])
+def test_the_maps_of_flows_are_drawn_in_their_sizes(name: str) -> None:
+    key, value = map(ctypes.sizeof, KEYS_AND_VALUES[name])
+    _, _, below = (DOCS / "architecture.md").read_text().partition(f"\n**{name}** (")
+    described = below.partition("\n**")[0]
+    assert f"The key, {key} bytes" in described
+    assert f"The value, {value} bytes" in described

@@ -17,6 +17,7 @@ LAYERS = (
     ("ipvsca.__main__",),
     ("ipvsca.cli",),
     ("ipvsca.daemon", "ipvsca.health"),
+    ("ipvsca.ageing",),
     ("ipvsca.loader",),
     ("ipvsca.dataplane",),
     ("ipvsca.counters", "ipvsca.settings"),

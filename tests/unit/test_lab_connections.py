@@ -10,8 +10,8 @@ from ipvsca.address import Endpoint
 from tests.lab import addresses as a
 from tests.lab.connections import Entry, Path, Table
 from tests.lab.ip import Dropped
-from tests.lab.messages import Connection, Service
-from tests.lab.tcp_states import State
+from tests.lab.messages import Connection, Protocol, Service
+from tests.lab.states import State
 
 VIP = Endpoint(a.VIP_V4, 80)
 SERVERS = tuple(Endpoint(rip, 8000) for rip in a.RIPS_V4)
@@ -52,6 +52,7 @@ def test_an_entry_describes_itself() -> None:
         END,
     )
     assert entry.describe() == Connection(
+        protocol=Protocol.TCP,
         client=Endpoint.parse("[2001:db8:c::1]:40000"),
         vip=Endpoint.parse("[2001:db8:a::10]:80"),
         local=Endpoint.parse("10.90.0.2:7000"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
@@ -16,7 +16,8 @@ from ipvsca.wire import toa
 from tests.lab import addresses as a
 from tests.lab.fullnat import Fullnat
 from tests.lab.messages import Position, Service, Settings, Toa, Where
-from tests.lab.tcp_states import State
+from tests.lab.states import State
+from tests.lab.tcp_states import TCP_STATES
 
 CLIENT_ISN, SERVER_ISN = 1000, 0xFFFFFFFF  # the server's next number wraps to 0
 MSS = ("MSS", 1460)
@@ -221,7 +222,7 @@ def test_real_servers_take_turns() -> None:
     assert chosen == [str(rip) for rip in a.RIPS_V4]
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", TCP_STATES)
 def test_a_connection_is_forgotten_when_its_states_time_is_over(state: State) -> None:
     """Only the timeout of the state it is in counts, and each packet starts it anew."""
     bench = Bench(V4, timeouts={each: 5.0 if each is state else 1000.0 for each in State})
@@ -280,7 +281,7 @@ STRANGER = Endpoint(a.CLIENTS_V4[5], 50000)
         pytest.param(packet(STRANGER, V4.vip, tcp("SR")), "no_connection", id="a SYN with RST"),
         pytest.param(packet(V4.real, V4.local, tcp("SA")), "no_connection", id="from a server, unasked"),
         pytest.param(packet(STRANGER, Endpoint(a.VIP_V4, 81), tcp("S")), "no_service", id="a port without a service"),
-        pytest.param(bytes(IP(dst=str(a.VIP_V4)) / UDP()), "other_protocol", id="UDP"),
+        pytest.param(bytes(IP(dst=str(a.VIP_V4)) / ICMP()), "other_protocol", id="a ping"),
         pytest.param(bytes(IP(dst=str(a.VIP_V4), proto=6) / Raw(bytes(19))), "malformed", id="half a TCP header"),
         pytest.param(b"\x45", "malformed", id="half an IP header"),
         pytest.param(bytes(IP(dst=str(a.VIP_V4), flags="MF") / TCP()), "fragment", id="a fragment"),

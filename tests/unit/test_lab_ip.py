@@ -68,13 +68,9 @@ def test_ipv4_options_are_not_carried() -> None:
         pytest.param(b"\x44" + bytes(V4 / SEGMENT)[1:], "malformed", id="IPv4, header length 16"),
         pytest.param(bytes(IP(flags="MF") / SEGMENT), "fragment", id="first fragment"),
         pytest.param(bytes(IP(frag=3) / SEGMENT), "fragment", id="later fragment"),
+        pytest.param(bytes(V6 / IPv6ExtHdrFragment(m=1) / SEGMENT), "fragment", id="IPv6, fragment header"),
     ],
 )
 def test_what_is_no_whole_packet_is_dropped(packet: bytes, reason: str) -> None:
     with pytest.raises(ip.Dropped, match=reason):
         ip.parse(packet)
-
-
-def test_a_fragment_header_is_a_protocol_of_its_own() -> None:
-    header, _ = ip.parse(bytes(V6 / IPv6ExtHdrFragment() / SEGMENT))
-    assert header.protocol == 44

@@ -10,8 +10,8 @@ import pytest
 
 from ipvsca.address import Endpoint
 from tests.lab import addresses as a
-from tests.lab.messages import Connection, Position, Service, Settings, Toa, Where, encode
-from tests.lab.tcp_states import State
+from tests.lab.messages import Announce, Connection, Position, Protocol, Service, Settings, Toa, Where, encode
+from tests.lab.states import State
 
 SERVER = Endpoint(a.RIPS_V4[0], 8000)
 PLAIN = Service(Endpoint(a.VIP_V4, 80), (SERVER,))
@@ -22,6 +22,8 @@ SPECIAL = Service(
     local_addresses=(a.LIPS_V6[1], a.LIPS_V4[1]),
     local_ports=(7000, 7001),
     lose_final_ack=True,
+    protocol=Protocol.UDP,
+    announce=Announce(every=3, kind=254, little_endian=False),
 )
 
 
@@ -39,7 +41,7 @@ def test_settings_survive_json(settings: Settings) -> None:
 
 def test_a_connection_survives_json() -> None:
     connection = Connection(
-        Endpoint(a.CLIENTS_V6[0], 1), SPECIAL.vip, Endpoint(a.LIPS_V4[0], 2), SERVER, State.FIN_WAIT
+        Protocol.UDP, Endpoint(a.CLIENTS_V6[0], 1), SPECIAL.vip, Endpoint(a.LIPS_V4[0], 2), SERVER, State.FIN_WAIT
     )
     assert Connection.from_json(json.loads(encode(connection))) == connection
 
@@ -59,3 +61,8 @@ def test_a_connection_survives_json() -> None:
 def test_an_impossible_service_cannot_be_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="local"):
         replace(PLAIN, **wrong)
+
+
+def test_an_announcement_every_minus_first_time_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="every -1th"):
+        Announce(every=-1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.lab.states import TIMEOUTS, State
 from tests.lab.tcp import ACK, FIN, RST, SYN
-from tests.lab.tcp_states import BY_CLIENT, BY_SERVER, REUSABLE, TIMEOUTS, State, after
+from tests.lab.tcp_states import BY_CLIENT, BY_SERVER, REUSABLE, TCP_STATES, after
 
 BY = {"client": BY_CLIENT, "server": BY_SERVER}
 HANDSHAKE = [("client", SYN), ("server", SYN | ACK), ("client", ACK)]
@@ -49,9 +50,10 @@ def test_every_state_has_ipvs_timeout_in_seconds() -> None:
         "time_wait": 120,
         "close": 10,
         "close_wait": 60,
+        "udp": 300,
     }
     assert set(TIMEOUTS) == set(State)
 
 
 def test_a_syn_is_a_retransmission_only_while_the_connection_is_open() -> None:
-    assert set(State) - REUSABLE == {State.SYN_RECV, State.ESTABLISHED}
+    assert set(TCP_STATES) - REUSABLE == {State.SYN_RECV, State.ESTABLISHED}

@@ -28,6 +28,9 @@ TAKES = {
     "tcpopt_addr": "a TCP option kind or a list of them, 9 to 255 without 19, 28, 29, 30, 34, e.g. [200, 254]",
     "trusted": 'a prefix without host bits or a list of them, e.g. ["10.8.0.0/24", "fd00::/8"]',
     "tcp_timeout": "whole seconds, 1 to 604800",
+    "udp_timeout": "whole seconds, 1 to 604800",
+    "tcp_connect": "true or false",
+    "max_flows": "a whole number, 1024 to 16777216",
     "interfaces": (
         '"auto" (every interface where packets first arrive), a name or a list of names, e.g. ["eth0"]; [] for none'
     ),
@@ -39,6 +42,9 @@ OTHER = Settings(
     tcpopt_addr=(253,),
     trusted=(IPv4Network("192.0.2.0/24"),),
     tcp_timeout=17,
+    udp_timeout=18,
+    tcp_connect=False,
+    max_flows=4096,
     interfaces=("eth7",),
     cgroup="/somewhere",
     pin_path=Path("/elsewhere"),
@@ -46,6 +52,7 @@ OTHER = Settings(
 """Differs from the defaults in every setting."""
 
 MOST_PREFIXES = 2000
+LONGEST_PIN_PATH = 200
 
 every_setting = pytest.mark.parametrize("key", TAKES)
 
@@ -95,6 +102,31 @@ a time with a unit                | tcp_timeout = "60s"                  |
 a fraction of seconds             | tcp_timeout = 1.5                    |
 a truth value for a time          | tcp_timeout = true                   |
 a list of times                   | tcp_timeout = [60]                   |
+no time for a flow                | udp_timeout = 0                      |
+a negative time for a flow        | udp_timeout = -1                     |
+more than a week for a flow       | udp_timeout = 604801                 |
+a flow's time in quotes           | udp_timeout = "180"                  |
+a flow's time with a unit         | udp_timeout = "3min"                 |
+a fraction of seconds for a flow  | udp_timeout = 0.5                    |
+a truth value for a flow's time   | udp_timeout = false                  |
+no time for a flow at all         | udp_timeout = []                     |
+1 for true                        | tcp_connect = 1                      |
+0 for false                       | tcp_connect = 0                      |
+a truth value in quotes           | tcp_connect = "true"                 |
+another word for true             | tcp_connect = "on"                   |
+a list of truth values            | tcp_connect = [true]                 |
+an empty word for a truth value   | tcp_connect = ""                     |
+no flows                          | max_flows = 0                        |
+a flow too few                    | max_flows = 1023                     |
+a flow too many                   | max_flows = 16777217                 |
+flows of more than 64 bits        | max_flows = 18446744073709551616     |
+a negative number of flows        | max_flows = -1024                    |
+flows in quotes                   | max_flows = "131072"                 |
+flows with a unit                 | max_flows = "128k"                   |
+a fraction of flows               | max_flows = 2048.0                   |
+a truth value for flows           | max_flows = true                     |
+a list of flows                   | max_flows = [2048]                   |
+auto for flows                    | max_flows = "auto"                   |
 a number for an interface         | interfaces = 7                       |
 a truth value for interfaces      | interfaces = true                    |
 a number among interfaces         | interfaces = ["eth0", 7]             |
@@ -204,6 +236,9 @@ def test_the_defaults() -> None:
             "fe80::/10",
         ],
         "tcp_timeout": 90,
+        "udp_timeout": 180,
+        "tcp_connect": True,
+        "max_flows": 131072,
         "interfaces": "auto",
         "cgroup": "auto",
         "pin_path": "/sys/fs/bpf/ipvsca",
@@ -244,6 +279,12 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         ('trusted = "::/0"', {"trusted": (IPv6Network("::/0"),)}),
         ("tcp_timeout = 1", {"tcp_timeout": 1}),
         ("tcp_timeout = 604_800", {"tcp_timeout": 604800}),
+        ("udp_timeout = 1", {"udp_timeout": 1}),
+        ("udp_timeout = 604_800", {"udp_timeout": 604800}),
+        ("tcp_connect = false", {"tcp_connect": False}),
+        ("tcp_connect = true", {}),
+        ("max_flows = 1024", {"max_flows": 1024}),
+        ("max_flows = 0x100_0000", {"max_flows": 16777216}),
         ('interfaces = ["auto"]', {"interfaces": "auto"}),
         ('interfaces = "eth0"', {"interfaces": ("eth0",)}),
         ('interfaces = ["eth1", "eth0", "eth1"]', {"interfaces": ("eth1", "eth0")}),
@@ -251,6 +292,9 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         ("interfaces = []", {"interfaces": ()}),
         ('cgroup = "/sys/fs/cgroup/a\\\\x2db.slice/"', {"cgroup": "/sys/fs/cgroup/a\\x2db.slice"}),
         ('pin_path = "/sys/fs/bpf/my directors"', {"pin_path": Path("/sys/fs/bpf/my directors")}),
+        (f'pin_path = "/{"x" * 199}"', {"pin_path": Path("/" + "x" * 199)}),
+        (f'pin_path = "/{"x" * 199}/"', {"pin_path": Path("/" + "x" * 199)}),
+        (f'pin_path = "/{"é" * 99}"', {"pin_path": Path("/" + "é" * 99)}),
     ],
 )
 def test_what_is_accepted(read: Read, line: str, expected: dict[str, Any]) -> None:
@@ -286,6 +330,16 @@ def test_a_long_value_is_not_shown_as_a_whole(read: Read, file: Path) -> None:
     reason = f"'{'x' * 5000}' {REASONS['NO_NETWORK']}"
     expected = f"{file}: trusted = {shown} is not accepted ({reason}); it takes {TAKES['trusted']}"
     assert refusal(read, f'trusted = "{"x" * 5000}"') == expected
+
+
+@pytest.mark.parametrize("character", ["x", "é"])
+def test_a_pin_path_that_is_too_long(read: Read, file: Path, character: str) -> None:
+    """It is counted in bytes, as the kernel counts them."""
+    path = "/" + character * (LONGEST_PIN_PATH // len(character.encode()))
+    reason = f"{LONGEST_PIN_PATH + 1} bytes, at most {LONGEST_PIN_PATH}"
+    shown = f'"{path}"' if len(path) < 199 else f'"{path[:199]}...'
+    expected = f"{file}: pin_path = {shown} is not accepted ({reason}); it takes {TAKES['pin_path']}"
+    assert refusal(read, f'pin_path = "{path}"') == expected
 
 
 def prefixes(number: int) -> list[str]:
@@ -421,6 +475,10 @@ TWO_PREFIXES = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
         ("trusted=::1", {"trusted": (IPv6Network("::1/128"),)}),
         ("tcp_timeout=60", {"tcp_timeout": 60}),
         ("tcp_timeout = 60", {"tcp_timeout": 60}),
+        ("udp_timeout=60", {"udp_timeout": 60}),
+        ("tcp_connect=true", {"tcp_connect": True}),
+        (" tcp_connect = false ", {"tcp_connect": False}),
+        ("max_flows=2_048", {"max_flows": 2048}),
         ("interfaces=eth0,eth1", {"interfaces": ("eth0", "eth1")}),
         ("interfaces=[]", {"interfaces": ()}),
         ("interfaces=auto", {"interfaces": "auto"}),
@@ -450,6 +508,16 @@ def test_an_empty_list_is_read_from_its_own_text() -> None:
         ("tcp_timeout=60\ntcpopt_addr=254", '"60\\ntcpopt_addr=254"', ""),
         (f"tcp_timeout={'9' * 5000}", f'"{"9" * 199}...', ""),
         (f"tcp_timeout={'[' * 5000}", f'"{"[" * 199}...', ""),
+        ("udp_timeout=", '""', ""),
+        ("udp_timeout=3m", '"3m"', ""),
+        ("tcp_connect=", '""', ""),
+        ("tcp_connect=1", "1", ""),
+        ("tcp_connect=yes", '"yes"', ""),
+        ("tcp_connect=True", '"True"', ""),
+        ("tcp_connect=true,false", "[true, false]", ""),
+        ("max_flows=1023", "1023", ""),
+        ("max_flows=128k", '"128k"', ""),
+        ("max_flows=131,072", '[131, "072"]', ""),
         ("trusted=2001", "2001", ""),
         ("trusted=10.0.0.1/8", '"10.0.0.1/8"', " (10.0.0.1/8 has host bits set)"),
         ("trusted=[10.0.0.0/8]", '"[10.0.0.0/8]"', f" ('[10.0.0.0/8]' {REASONS['NO_NETWORK']})"),
@@ -481,7 +549,7 @@ def test_several_assignments() -> None:
 # Values of every kind that TOML has, many of them almost right.
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 almost = st.sampled_from(["auto", "eth0", "10.0.0.0/8", "10.0.0.1/8", "fd00::/8", "fe80::1%eth0", "/sys/fs/bpf/x", "/"])
-numbers = st.integers() | st.integers(-1, 300) | st.sampled_from([604800, 604801])
+numbers = st.integers() | st.integers(-1, 300) | st.sampled_from([604800, 604801, 1023, 1024, 2**24, 2**24 + 1])
 scalars = st.one_of(words, almost, numbers, st.booleans(), st.floats(), st.dates(), st.times(), st.datetimes())
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=3), max_leaves=6
@@ -547,6 +615,8 @@ networks = st.ip_addresses(network="0.0.0.0/0") | st.ip_addresses(network="::/0"
     st.lists(kinds, min_size=1, max_size=5).map(lambda some: {"tcpopt_addr": some})
     | st.lists(networks.map(str), min_size=1, max_size=5).map(lambda some: {"trusted": some})
     | st.integers(1, 604800).map(lambda seconds: {"tcp_timeout": seconds})
+    | st.integers(1, 604800).map(lambda seconds: {"udp_timeout": seconds})
+    | st.booleans().map(lambda is_wanted: {"tcp_connect": is_wanted})
 )
 def test_what_can_be_set_is_read_back_from_its_text_and_from_json(read: Read, one: dict[str, object]) -> None:
     ((key, value),) = one.items()

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipvsca.address import Endpoint
+from ipvsca.wire import announcement
+from ipvsca.wire.announcement import Announcement
 from ipvsca.wire.toa import TCP_HEADER, Parsed, Verdict
+from tests.lab.checksum import checksum
 
 LONGEST_HEADER = 15  # words of 4 bytes
 
+_PROTOCOLS = {"TCP": announcement.PROTOCOL_TCP, "UDP": announcement.PROTOCOL_UDP}
+_RIGHT_CHECKSUM, _NO_CHECKSUM = "----", "0000"
+_IP_CHECKSUM, _ICMP_CHECKSUM = 10, 2  # where they stand
 _FOLDER = Path(__file__).parent
 _CLAIM = re.compile(r"@(\d+)\s+(.*)")
 _WORD = re.compile(r"((?:[0-9a-f]{2})+)(?:\*(\d+)(?:\.\.(\d+))?)?")
@@ -31,6 +37,23 @@ class Vector:
     def header_length(self) -> int:
         """In bytes, as the header claims it."""
         return (self.segment[12] >> 4) * 4
+
+
+@dataclass(frozen=True)
+class AnnouncementVector:
+    """A case: what it is, an IP packet, and what is to be read from it."""
+
+    sentence: str
+    packet: bytes
+    expected: announcement.Parsed
+
+
+def announcement_vectors() -> list[AnnouncementVector]:
+    """The cases of announcement.txt."""
+    return [
+        AnnouncementVector(sentence, _ip_packet(text), _parsed_announcement(expected))
+        for sentence, text, expected in _rows("announcement.txt")
+    ]
 
 
 def toa_vectors() -> list[Vector]:
@@ -63,6 +86,38 @@ def _parsed(expected: str) -> Parsed:
     if expected in Verdict.__members__:
         return Parsed(Verdict[expected])
     return Parsed(Verdict.FOUND, Endpoint.parse(expected))
+
+
+def _ip_packet(text: str) -> bytes:
+    header_text, icmp_text, payload_text = text.split("/")
+    header = _with_checksum(header_text, "", _IP_CHECKSUM)
+    claimed = int.from_bytes(header[2:4]) - len(header)
+    payload = _bytes(payload_text)
+    ours = payload[: max(claimed - len(_bytes(icmp_text)), 0)]
+    return header + _with_checksum(icmp_text, ours.hex(), _ICMP_CHECKSUM) + payload
+
+
+def _with_checksum(text: str, behind: str, at: int) -> bytes:
+    """The bytes of `text`, with the checksum over it and what is behind it in its place, if that is left open."""
+    data = _bytes(text)
+    if _RIGHT_CHECKSUM not in text:
+        return data
+    return data[:at] + checksum(data + bytes.fromhex(behind)).to_bytes(2) + data[at + 2 :]
+
+
+def _bytes(text: str) -> bytes:
+    (data,) = _expand(text.replace(_RIGHT_CHECKSUM, _NO_CHECKSUM))
+    return data
+
+
+def _parsed_announcement(expected: str) -> announcement.Parsed:
+    if expected in announcement.Verdict.__members__:
+        return announcement.Parsed(announcement.Verdict[expected])
+    protocol, director, server, client, kind = expected.split()
+    announced = Announcement(
+        _PROTOCOLS[protocol], Endpoint.parse(director), Endpoint.parse(server), Endpoint.parse(client), int(kind)
+    )
+    return announcement.Parsed(announcement.Verdict.FOUND, announced)
 
 
 def _expand(text: str) -> Iterator[bytes]:

@@ -1,0 +1,51 @@
+/* cgroup recvmsg: recvfrom, recvmsg, recvmmsg give the client as a datagram's source. Never refuses the call. */
+#include "flows.h"
+#include "socket.h"
+
+/* The client behind a datagram's source. False where the source stays. */
+static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const struct address *source,
+					       struct client *client)
+{
+	const struct settings *settings = current_settings();
+	struct flow flow = { .lip = *source, .lport = call->user_port, .protocol = PROTOCOL_UDP };
+	struct learnt *learnt;
+	__u64 timeout_ns, now_ns;
+
+	if (!settings || !read_local_end(call, &flow.rip, &flow.rport))
+		return false;
+	timeout_ns = settings->udp_timeout_ns;
+	now_ns = bpf_ktime_get_ns();
+	learnt = find_flow(&flow, timeout_ns, now_ns);
+	if (!learnt)
+		return false;
+	*client = learnt->client;
+	if (!is_still_of(learnt, &flow))
+		return false;
+	if (!learnt->has_reply || learnt->is_shared || !is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
+		remember_way_back(&flow, learnt, client, timeout_ns, now_ns);
+	use_flow(learnt, timeout_ns, now_ns);
+	return true;
+}
+
+int ipvsca_recv4(struct bpf_sock_addr *call)
+{
+	struct address source = mapped(call->user_ip4);
+	struct client client;
+
+	if (client_of_datagram(call, &source, &client))
+		count(set_address4(call, &client.address, client.port) ? COUNTER_recvmsg_restored
+								       : COUNTER_recvmsg_unshowable);
+	return 1;
+}
+
+int ipvsca_recv6(struct bpf_sock_addr *call)
+{
+	struct address source = user_address6(call);
+	struct client client;
+
+	if (client_of_datagram(call, &source, &client)) {
+		set_address6(call, &client.address, client.port);
+		count(COUNTER_recvmsg_restored);
+	}
+	return 1;
+}

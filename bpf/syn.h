@@ -1,0 +1,99 @@
+/* tc ingress: keep the client that a SYN's option tells until the handshake ends. */
+#ifndef IPVSCA_SYN_H
+#define IPVSCA_SYN_H
+
+#include "layers.h"
+#include "toa.h"
+
+static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *layers)
+{
+	const struct tcp *tcp;
+
+	if (!readable(skb, layers->transport + sizeof(*tcp)))
+		return false;
+	tcp = header_at(skb, layers->transport);
+	if ((const void *)(tcp + 1) > end_of(skb))
+		return false;
+	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
+/* Fill the addresses, and the offset at which the IP packet ends by its own account. */
+static __always_inline bool read_addresses(struct __sk_buff *skb, const struct layers *layers,
+					   struct handshake *handshake, __u32 *ip_end)
+{
+	if (layers->is_ipv6) {
+		const struct ipv6 *ip = header_at(skb, layers->ip);
+
+		if ((const void *)(ip + 1) > end_of(skb))
+			return false;
+		handshake->lip = ip->source;
+		handshake->rip = ip->destination;
+		*ip_end = layers->ip + sizeof(*ip) + bpf_ntohs(ip->length);
+		return !is_mapped(&ip->source); /* a packet like this must not pass for one of IPv4 */
+	}
+	const struct ipv4 *ip = header_at(skb, layers->ip);
+
+	if ((const void *)(ip + 1) > end_of(skb))
+		return false;
+	handshake->lip = mapped(ip->source);
+	handshake->rip = mapped(ip->destination);
+	*ip_end = layers->ip + bpf_ntohs(ip->length);
+	return true;
+}
+
+static __always_inline void refuse_syn(enum refusal refusal, const struct handshake *handshake)
+{
+	count_from(COUNTER_refused_syn_malformed + refusal, &handshake->lip, bpf_ktime_get_ns());
+}
+
+static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const struct layers *layers)
+{
+	const struct settings *settings = current_settings();
+	struct client client = { .learnt_from = LEARNT_FROM_SYN };
+	struct handshake handshake;
+	enum toa_verdict verdict;
+	const struct tcp *tcp;
+	struct client *known;
+	__u32 ip_end = 0, header;
+
+	tcp = header_at(skb, layers->transport);
+	if (!settings || (const void *)(tcp + 1) > end_of(skb))
+		return;
+	header = tcp_words(tcp) * 4;
+	if (header == sizeof(*tcp))
+		return; /* no options */
+	readable(skb, layers->transport + header); /* where it is not, toa_parse says so */
+
+	if (!read_addresses(skb, layers, &handshake, &ip_end))
+		return;
+	tcp = header_at(skb, layers->transport);
+	if ((const void *)(tcp + 1) > end_of(skb))
+		return;
+	handshake.lport = tcp->source;
+	handshake.rport = tcp->destination;
+	handshake.isn = bpf_ntohl(tcp->sequence);
+
+	verdict = toa_parse(tcp, end_of(skb), settings, &client);
+	if (layers->transport + header > ip_end)
+		verdict = TOA_MALFORMED;
+	if (verdict == TOA_ABSENT)
+		return;
+	if (verdict != TOA_FOUND)
+		return refuse_syn(refusal_of(verdict), &handshake);
+	if (!is_trusted(&handshake.lip))
+		return refuse_syn(REFUSED_UNTRUSTED, &handshake);
+	client.learnt_ns = bpf_ktime_get_ns();
+	known = handshakes.lookup(&handshake);
+	if (known && !is_same_client(known, &client)) {
+		/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */
+		known->is_doubtful = 1;
+		return count_from(COUNTER_refused_syn_conflict, &handshake.lip, client.learnt_ns);
+	}
+	if (known)
+		known->learnt_ns = client.learnt_ns; /* sent again */
+	else if (handshakes.update(&handshake, &client))
+		return refuse_syn(REFUSED_MEMORY, &handshake);
+	count_from(COUNTER_syn_learnt, &handshake.lip, client.learnt_ns);
+}
+
+#endif

@@ -1,0 +1,90 @@
+"""Network devices whose other end is a file of ours: what is written there is received."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ipvsca.kernel import bpf
+from ipvsca.kernel.interfaces import Interfaces
+from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP, Program
+from tests.lab.namespace import Namespace
+
+TUN = Path("/dev/net/tun")
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
+ADDRESS = "02:00:00:00:00:02"
+
+
+class Device:
+    """A device in the network namespace we are in."""
+
+    def __init__(self, name: str, flags: int) -> None:
+        self._fd = os.open(TUN, os.O_RDWR)
+        fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags | IFF_NO_PI))
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def receive(self, packet: bytes) -> None:
+        """Let the device receive a packet. The programs have run on it when this returns."""
+        os.write(self._fd, packet)
+
+
+class Tap(Device):
+    """An Ethernet device with the address ADDRESS."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, IFF_TAP | IFF_VNET_HDR)
+
+    def receive_in_parts(self, frame: bytes, linear: int) -> None:
+        """Let it receive a frame of more than a page, of which so many bytes are linear."""
+        self.receive(struct.pack("=BBHHHH", 0, 0, linear, 0, 0, 0) + frame)
+
+
+class Tun(Device):
+    """A device without a link layer."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, IFF_TUN)
+
+
+@contextmanager
+def tap(namespace: Namespace, programs: Mapping[Program, int], pins: Path) -> Iterator[Tap]:
+    """With the program for Ethernet at its ingress."""
+    _require()
+    with namespace.entered():
+        tap = Tap("tap0")
+    with closing(tap):
+        namespace.run(["ip", "link", "set", "tap0", "address", ADDRESS])
+        _attach(namespace, "tap0", programs[INGRESS_ETHERNET], pins)
+        yield tap
+
+
+@contextmanager
+def tun(namespace: Namespace, programs: Mapping[Program, int], pins: Path) -> Iterator[Tun]:
+    """With the program for devices without a link layer at its ingress."""
+    _require()
+    with namespace.entered():
+        tun = Tun("tun0")
+    with closing(tun):
+        _attach(namespace, "tun0", programs[INGRESS_IP], pins)
+        yield tun
+
+
+def _require() -> None:
+    if not TUN.exists():
+        pytest.skip(f"no tun and tap devices: {TUN} is missing")
+
+
+def _attach(namespace: Namespace, device: str, program: int, pins: Path) -> None:
+    namespace.run(["ip", "link", "set", device, "up"])
+    with namespace.entered(), Interfaces() as interfaces:
+        (interface,) = interfaces.select((device,))
+        interfaces.attach(interface, program, bpf.program_id(program), pins)

@@ -1,0 +1,123 @@
+"""The table of flows as tests see it, and as it has to be after announcements."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ipvsca.address import Address, Endpoint, to_mapped
+from ipvsca.dataplane import DataPlane
+from ipvsca.kernel import layout
+from ipvsca.kernel.layout import LearntFrom, PackedAddress
+from ipvsca.wire.announcement import Announcement
+
+NOWHERE = PackedAddress()
+
+
+@dataclass(frozen=True)
+class Key:
+    """Of an entry: `rip` is None in the one that is there for every socket, bound to an address or not."""
+
+    protocol: int
+    director: Endpoint
+    rport: int
+    rip: Address | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an entry says. `client` is None in one that only tells that there are several flows."""
+
+    client: Endpoint | None
+    rip: Address | None
+
+
+AMBIGUOUS = Told(None, None)
+
+
+def key_for(announced: Announcement) -> Key:
+    """Of the entry that the announced flow has as long as there is no other of this key."""
+    return Key(announced.protocol, announced.director, announced.server.port)
+
+
+def told_by(announced: Announcement) -> Told:
+    return Told(announced.client, announced.server.address)
+
+
+def packed(key: Key) -> layout.Flow:
+    return layout.Flow(
+        lip=PackedAddress.of(key.director.address),
+        rip=PackedAddress.of(key.rip) if key.rip else NOWHERE,
+        lport=socket.htons(key.director.port),
+        rport=socket.htons(key.rport),
+        protocol=key.protocol,
+    )
+
+
+def identity(key: Key) -> int:
+    """What an entry tells of its key."""
+    lip = int.from_bytes(to_mapped(key.director.address)[-4:], sys.byteorder)
+    return lip << 32 | socket.htons(key.director.port) << 16 | socket.htons(key.rport)
+
+
+def learnt(key: Key, told: Told, used_ns: int) -> layout.Learnt:
+    """An entry that was learnt, and used last, at this moment. For AMBIGUOUS, what it says besides does not matter."""
+    client = layout.Client(learnt_from=LearntFrom.ANNOUNCEMENT, learnt_ns=used_ns)
+    if told.client:
+        client.address = PackedAddress.of(told.client.address)
+        client.port = socket.htons(told.client.port)
+    rip = PackedAddress.of(told.rip) if told.rip else NOWHERE
+    return layout.Learnt(
+        identity=identity(key), client=client, rip=rip, used_ns=used_ns, is_ambiguous=told is AMBIGUOUS
+    )
+
+
+def stored(plane: DataPlane) -> Iterator[tuple[Key, layout.Learnt]]:
+    """Every entry of the table."""
+    for flow, entry in plane.table("flows").items():
+        assert not any(flow.pad)
+        rip = None if bytes(flow.rip) == bytes(NOWHERE) else flow.rip.address
+        yield Key(flow.protocol, flow.director, socket.ntohs(flow.rport), rip), entry
+
+
+def says(entry: layout.Learnt) -> Told:
+    return AMBIGUOUS if entry.is_ambiguous else Told(entry.client.endpoint, entry.rip.address)
+
+
+def forget(plane: DataPlane) -> None:
+    """Take out every entry."""
+    table = plane.table("flows")
+    for key in list(table.keys()):
+        table.remove(key)
+
+
+class Book:
+    """What one announcement after the other makes of the table, when all come well within the timeouts."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Key, dict[Address, Endpoint]] = {}
+        self.counted: Counter[str] = Counter()
+
+    def learn(self, announced: Announcement) -> None:
+        clients = self._clients.setdefault(key_for(announced), {})
+        rip = announced.server.address
+        self.counted["announcement_learnt"] += 1
+        if rip not in clients:
+            self.counted["flows_new"] += 1
+        elif clients[rip] != announced.client:
+            self.counted["flows_replaced"] += 1
+        clients[rip] = announced.client
+
+    def entries(self) -> Mapping[Key, Told]:
+        entries = {}
+        for key, clients in self._clients.items():
+            if len(clients) == 1:
+                ((rip, client),) = clients.items()
+                entries[key] = Told(client, rip)
+            else:
+                entries[key] = AMBIGUOUS
+                entries |= {replace(key, rip=rip): Told(client, rip) for rip, client in clients.items()}
+        return entries

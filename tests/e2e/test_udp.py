@@ -1,0 +1,341 @@
+"""UDP applications see the announced client and their answers go back to it; other datagrams are as without ipvsca."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, TCP
+
+from ipvsca.address import Endpoint
+from ipvsca.dataplane import DataPlane
+from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
+from tests.apps.catalogue import app
+from tests.apps.udp_catalogue import UdpApp, udp_app
+from tests.e2e.datagrams import (
+    ANNOUNCED,
+    ANY,
+    SERVER_PORT,
+    SERVICE_PORT,
+    UNANNOUNCED,
+    Datagrams,
+    assert_restored,
+    assert_untouched,
+    every_udp_app,
+)
+from tests.e2e.puppet import Puppet, puppet
+from tests.e2e.traffic import IPV4 as IPV4_TCP
+from tests.e2e.traffic import SERVER_PORT as TCP_SERVER_PORT
+from tests.e2e.traffic import SERVICE_PORT as TCP_SERVICE_PORT
+from tests.e2e.traffic import TIMEOUT_S, Traffic, Way, own_address
+from tests.e2e.traffic import assert_restored as assert_tcp_restored
+from tests.kernel_state import wait_until
+from tests.lab import addresses as a
+from tests.lab.capture import Capture
+from tests.lab.control import Director
+from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Toa, Where
+from tests.lab.topology import Lab
+from tests.rig import Ipvsca
+
+RECVFROM = udp_app("c-recvfrom")
+LIP = a.LIPS_V4[0]
+_lports = itertools.count(7000)
+RIP = a.RIPS_V4[0]
+OTHER_RIP = a.RIPS_V4[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
+    with ipvsca.loaded():
+        yield
+
+
+@pytest.fixture(scope="module")
+def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
+    return Datagrams(lab, director, built)
+
+
+@pytest.fixture
+def lport() -> int:
+    """One that no earlier test has used: its flows are remembered."""
+    return next(_lports)
+
+
+def pinched(lport: int, vport: int, *servers: Endpoint) -> Service:
+    """A service whose flows all come from LIP:lport, whatever the real server: so one at a time towards each."""
+    vip = Endpoint(a.VIP_V4, vport)
+    announce = Announce(ALWAYS)
+    return Service(
+        vip, servers, protocol=Protocol.UDP, announce=announce, local_addresses=(LIP,), local_ports=(lport, lport)
+    )
+
+
+@every_udp_app
+@pytest.mark.parametrize("way", ANNOUNCED, ids=str)
+def test_every_application_sees_its_client(datagrams: Datagrams, ipvsca: Ipvsca, app: UdpApp, way: Way) -> None:
+    for announce in (Announce(), Announce(ALWAYS, KIND_DPVS), Announce(3, KIND_LVS, little_endian=False)):
+        with datagrams.serving(app, way) as process, ipvsca.counted(recvmsg_ambiguous=0):
+            datagrams.direct(way, announce)
+            assert_restored(datagrams.ask(app, way, process.directory), app, way)
+
+
+@every_udp_app
+@pytest.mark.parametrize("way", UNANNOUNCED, ids=str)
+def test_without_an_announcement_nothing_changes(datagrams: Datagrams, ipvsca: Ipvsca, app: UdpApp, way: Way) -> None:
+    with datagrams.serving(app, way) as process:
+        datagrams.direct(way)
+        with ipvsca.counted(recvmsg_restored=0, sendmsg_redirected=0, connect_redirected=0):
+            assert_untouched(datagrams.ask(app, way, process.directory), app, way)
+
+
+def test_an_lport_that_another_client_gets(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
+    """From its announcement on the application sees the new client, and nothing meant for the old one goes to it."""
+    service = pinched(lport, SERVICE_PORT, Endpoint(RIP, SERVER_PORT))
+    vip = Endpoint(a.VIP_V4, SERVICE_PORT)
+    with puppet(datagrams.lab) as server:
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        datagrams.director.serve(service)
+        with datagrams.socket(a.CLIENTS_V4[0], vip) as first, datagrams.socket(a.CLIENTS_V4[1], vip) as second:
+            first.send(b"one")
+            assert server("s.recvfrom(99)") == (b"one", as_tuple(own_address(first)))
+            datagrams.director.forget(own_address(first))
+            with ipvsca.counted(flows_replaced=1, flows_new=0):
+                second.send(b"two")
+                assert server("s.recvfrom(99)") == (b"two", as_tuple(own_address(second)))
+            with ipvsca.counted(sendmsg_redirected=1):
+                server(f"s.sendto(b'for one', {as_tuple(own_address(first))})")
+                server(f"s.sendto(b'for two', {as_tuple(own_address(second))})")
+            assert second.recv(99) == b"for two"
+
+
+def as_tuple(endpoint: Endpoint) -> tuple[str, int]:
+    return str(endpoint.address), endpoint.port
+
+
+def test_one_lport_towards_two_ports(datagrams: Datagrams, lport: int) -> None:
+    other_port = SERVER_PORT + 1
+    datagrams.director.serve(
+        pinched(lport, 53, Endpoint(RIP, SERVER_PORT)), pinched(lport, 54, Endpoint(RIP, other_port))
+    )
+    with (
+        puppet(datagrams.lab) as server,
+        datagrams.socket(a.CLIENTS_V4[0], Endpoint(a.VIP_V4, 53)) as first,
+        datagrams.socket(a.CLIENTS_V4[1], Endpoint(a.VIP_V4, 54)) as second,
+    ):
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        server(f"t = socket(AF_INET, SOCK_DGRAM); t.bind(('0.0.0.0', {other_port}))")
+        for _ in range(2):
+            for name, client in (("s", first), ("t", second)):
+                client.send(b"?")
+                assert server(f"{name}.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
+                server(f"{name}.sendto(b'!', {as_tuple(own_address(client))})")
+                assert client.recv(99) == b"!"
+
+
+def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
+    """A socket bound to an address sees its own client; one bound to none could be shown the wrong one: the LIP."""
+    datagrams.director.serve(
+        pinched(lport, 53, Endpoint(RIP, SERVER_PORT)), pinched(lport, 54, Endpoint(OTHER_RIP, SERVER_PORT))
+    )
+    with (
+        puppet(datagrams.lab) as server,
+        datagrams.socket(a.CLIENTS_V4[0], Endpoint(a.VIP_V4, 53)) as first,
+        datagrams.socket(a.CLIENTS_V4[1], Endpoint(a.VIP_V4, 54)) as second,
+    ):
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('{RIP}', {SERVER_PORT}))")
+        server(f"t = socket(AF_INET, SOCK_DGRAM); t.bind(('{OTHER_RIP}', {SERVER_PORT}))")
+        for _ in range(2):
+            for name, client in (("s", first), ("t", second)):
+                client.send(b"?")
+                assert server(f"{name}.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
+                server(f"{name}.sendto(b'!', {as_tuple(own_address(client))})")
+                assert client.recv(99) == b"!"
+        server("s.close(); t.close()")
+        server(f"u = socket(AF_INET, SOCK_DGRAM); u.bind(('0.0.0.0', {SERVER_PORT}))")
+        with ipvsca.counted(recvmsg_ambiguous=2, recvmsg_restored=0):
+            for client in (first, second):
+                client.send(b"?")
+                assert server("u.recvfrom(99)") == (b"?", (str(LIP), lport))
+
+
+@contextmanager
+def one_client(datagrams: Datagrams) -> Iterator[tuple[Puppet, tuple[str, int], socket.socket]]:
+    """A flow of one client to a server's socket `s`: the server's end, the client's address, and its socket."""
+    datagrams.direct(ANY, Announce())
+    with (
+        puppet(datagrams.lab) as server,
+        datagrams.socket(a.CLIENTS_V4[0]) as client,
+    ):
+        server("s = socket(AF_INET, SOCK_DGRAM); s.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)")
+        server(f"s.bind(('0.0.0.0', {SERVER_PORT}))")
+        client.sendto(b"?", (str(a.VIP_V4), SERVICE_PORT))
+        address = as_tuple(own_address(client))
+        assert server("s.recvfrom(99)") == (b"?", address)
+        yield server, address, client
+
+
+VIP_PORT = (str(a.VIP_V4), SERVICE_PORT)
+
+
+def test_a_socket_of_another_port_is_none_of_our_business(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+    """The client has an address of its own, to which this host may send whatever it likes."""
+    with one_client(datagrams) as (server, address, client):
+        server("t = socket(AF_INET, SOCK_DGRAM)")
+        server(f"t.bind(('0.0.0.0', {SERVER_PORT + 1}))")
+        with ipvsca.counted(sendmsg_redirected=0):
+            server(f"t.sendto(b'direct', {address})")
+            assert client.recvfrom(99) == (b"direct", (str(RIP), SERVER_PORT + 1))
+        with ipvsca.counted(sendmsg_redirected=1):
+            server(f"s.sendto(b'back', {address})")
+            assert client.recvfrom(99) == (b"back", VIP_PORT)
+
+
+@pytest.mark.parametrize("bound_to", ["0.0.0.0", str(RIP)])
+def test_a_connected_socket(datagrams: Datagrams, ipvsca: Ipvsca, bound_to: str) -> None:
+    """It is connected to the director, shows the client, and no longer does once it is connected elsewhere."""
+    with one_client(datagrams) as (server, address, client):
+        server("t = socket(AF_INET, SOCK_DGRAM); t.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)")
+        server(f"t.bind(('{bound_to}', {SERVER_PORT}))")
+        with ipvsca.counted(connect_redirected=1):
+            server(f"t.connect({address})")
+        assert server("t.getpeername()") == address
+        server("t.send(b'connected')")
+        assert client.recvfrom(99) == (b"connected", VIP_PORT)
+        client.sendto(b"to it", VIP_PORT)
+        assert server("t.recvfrom(99)") == (b"to it", address)
+        server("t.connect(('10.80.0.254', 9))")
+        assert server("t.getpeername()") == ("10.80.0.254", 9)
+
+
+def test_one_client_on_two_services(datagrams: Datagrams, lport: int) -> None:
+    """The same address and port of a client, two services of this host: each answer goes back the way its flow came."""
+    ports = {53: SERVER_PORT, 54: SERVER_PORT + 1}
+    datagrams.director.serve(*(pinched(lport, vport, Endpoint(RIP, rport)) for vport, rport in ports.items()))
+    with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
+        address = as_tuple(own_address(client))
+        for vport, rport in ports.items():
+            server(f"s{vport} = socket(AF_INET, SOCK_DGRAM); s{vport}.bind(('0.0.0.0', {rport}))")
+            client.sendto(b"?", (str(a.VIP_V4), vport))
+            assert server(f"s{vport}.recvfrom(99)") == (b"?", address)
+        for vport in (54, 53, 54):
+            server(f"s{vport}.sendto(b'!', {address})")
+            assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), vport))
+
+
+def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> None:
+    """The same client on the same service, but two ways: an answer takes the way of the datagram received before it."""
+    services = [
+        replace(pinched(lport, vport, Endpoint(RIP, SERVER_PORT)), local_addresses=(lip,))
+        for vport, lip in zip((53, 54), a.LIPS_V4, strict=True)
+    ]
+    datagrams.director.serve(*services)
+    with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        for vport in (53, 54, 53, 53, 54):
+            client.sendto(b"?", (str(a.VIP_V4), vport))
+            assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
+            server(f"s.sendto(b'!', {as_tuple(own_address(client))})")
+            assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), vport))
+
+
+def syn_destination(capture: Capture) -> tuple[str, int]:
+    """Where the first SYN went that the server sent."""
+    for seen in capture.packets():
+        segment = IP(seen.packet)
+        if not seen.incoming and segment.version == 4 and TCP in segment and segment[TCP].flags == "S":
+            return segment.dst, segment[TCP].dport
+    raise AssertionError("the server sent no SYN")
+
+
+@pytest.mark.parametrize("switch", ["true", "false"])
+@pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
+def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Where, switch: str) -> None:
+    """As ip_vs_ca has it: it goes to the director. It can be switched off."""
+    ipvsca.run("set", f"tcp_connect={switch}")
+    try:
+        traffic.direct(IPV4_TCP, Toa(where))
+        with puppet(traffic.lab) as server, Capture(traffic.lab.server) as capture:
+            server(f"l = create_server(('0.0.0.0', {TCP_SERVER_PORT}))")
+            with traffic.connect(Endpoint(a.VIP_V4, TCP_SERVICE_PORT), a.CLIENTS_V4[5]) as client:
+                address, known = own_address(client), traffic.director.connection(own_address(client))
+                assert server("l.accept()[1]") == as_tuple(address)
+                server("c = socket(AF_INET, SOCK_STREAM); c.setblocking(False)")
+                server(f"c.connect_ex({as_tuple(address)})")
+            expected = known.local if switch == "true" else address
+            assert syn_destination(capture) == as_tuple(expected)
+    finally:
+        ipvsca.run("set", "tcp_connect=true")
+
+
+def test_a_tcp_connection_that_was_announced(traffic: Traffic, ipvsca: Ipvsca) -> None:
+    """It carries no option; the announcement serves this connection, and not the next one on the same ports."""
+    app_ = app("c-accept")
+    vip, server = Endpoint(a.VIP_V4, TCP_SERVICE_PORT), Endpoint(RIP, TCP_SERVER_PORT)
+    with traffic.serving(app_, IPV4_TCP):
+        traffic.director.serve(Service(vip, (server,), Toa(Where.NONE), announce=Announce()))
+        with ipvsca.counted(tcp_restored_announcement=4, flows_taken_over=4, announcement_learnt=4):
+            assert_tcp_restored(traffic.ask(app_, IPV4_TCP), app_, IPV4_TCP)
+        assert [row for row in ipvsca.json("list") if row["state"] == "flow" and row["proto"] == "tcp"] == []
+
+
+@contextmanager
+def two_clients(datagrams: Datagrams) -> Iterator[tuple[Puppet, socket.socket, socket.socket]]:
+    """The server's end, socket `s`, and two clients that it has seen as themselves."""
+    datagrams.direct(ANY, Announce())
+    vip = Endpoint(a.VIP_V4, SERVICE_PORT)
+    with (
+        puppet(datagrams.lab) as server,
+        datagrams.socket(a.CLIENTS_V4[0], vip) as idle,
+        datagrams.socket(a.CLIENTS_V4[1], vip) as busy,
+    ):
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        for client in (idle, busy):
+            client.send(b"?")
+            assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
+        yield server, idle, busy
+
+
+def keep_busy_until_forgotten(ipvsca: Ipvsca, server: Puppet, idle: socket.socket, busy: socket.socket) -> None:
+    """One client goes on, and is seen as itself each time, until the other one is no longer listed."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while str(own_address(idle)) in [row["client"] for row in ipvsca.json("list")]:
+        assert time.monotonic() < deadline
+        busy.send(b"still here")
+        assert server("s.recvfrom(99)") == (b"still here", as_tuple(own_address(busy)))
+
+
+def test_an_idle_flow_is_forgotten_and_one_in_use_is_not(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+    """With no daemon at all: the programs judge an entry's age themselves, by the timeout in force."""
+    ipvsca.run("set", "udp_timeout=2")
+    try:
+        with two_clients(datagrams) as (server, idle, busy):
+            keep_busy_until_forgotten(ipvsca, server, idle, busy)
+            with ipvsca.counted(recvmsg_restored=0):
+                idle.send(b"anyone?")
+                known = datagrams.director.connection(own_address(idle))
+                assert server("s.recvfrom(99)") == (b"anyone?", as_tuple(known.local))
+    finally:
+        ipvsca.run("set", "udp_timeout=180")
+
+
+def test_the_daemon_sweeps_what_is_forgotten(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+    ipvsca.configure(udp_timeout=2)
+    before = ipvsca.counts()
+    with ipvsca.daemon(), two_clients(datagrams) as (server, idle, busy):
+        keep_busy_until_forgotten(ipvsca, server, idle, busy)
+        assert wait_until(lambda: accounted(ipvsca))
+        assert ipvsca.counts()["flows_expired"] > before["flows_expired"]
+
+
+def accounted(ipvsca: Ipvsca) -> bool:
+    """`stats` agrees with `list`: what came and has not gone is there."""
+    counts = ipvsca.counts()
+    gone = sum(counts[name] for name in ("flows_expired", "flows_evicted", "flows_taken_over"))
+    with DataPlane(ipvsca.pin_path) as plane:
+        return counts["flows_new"] - gone == sum(1 for _ in plane.flows())
