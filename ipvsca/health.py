@@ -23,6 +23,8 @@ _MALFORMED = "a director, or something between, writes broken TCP headers"
 _LENGTH = "somebody else's option uses a kind of tcpopt_addr; set tcpopt_addr to the kind your directors send"
 _CLIENT = "a director sends an address that no client can have"
 _MEMORY = "the kernel is short of memory"
+_ALMOST = "a director sends announcements that are almost right: see docs/wire-formats.md"
+_ON_THE_WAY = "something between changes announcements on their way from the director: look at the network"
 _HINTS = {
     "refused_ack_untrusted": _UNTRUSTED,
     "refused_syn_untrusted": _UNTRUSTED,
@@ -43,7 +45,10 @@ _HINTS = {
     "refused_announcement_untrusted": _UNTRUSTED,
     "refused_announcement_kind": "a director announces with an option kind that is not in tcpopt_addr: add it",
     "refused_announcement_host": "announcements come to another host's hardware address: name the bridge in interfaces",
-    "refused_announcement_malformed": "a director sends announcements that are almost right: see docs/wire-formats.md",
+    "refused_announcement_malformed": _ALMOST,
+    "refused_announcement_length": _ALMOST,
+    "refused_announcement_checksum": _ON_THE_WAY,
+    "refused_announcement_fragment": _ON_THE_WAY,
     "refused_syn_conflict": "SYNs are damaged on their way from the director: look at the network",
     "refused_announcement_client": _CLIENT,
     "refused_announcement_memory": _MEMORY,
