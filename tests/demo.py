@@ -295,7 +295,7 @@ def _with_ipvsca(stage: Stage) -> bool:
     right = stage.visits(CLIENT)
     _scene("3. What ipvsca tells, while two clients are connected in TCP and four have asked in UDP.")
     with stage.connected(IPV4, a.CLIENTS_V4[0]), stage.connected(NAT64, a.CLIENTS_V6[3]):
-        stage.shell("ipvsca list --config demo.toml | cut -c 1-49,72-")
+        stage.shell("ipvsca list --config demo.toml | cut -c 1-49,72-97,99-105,107-113,115-")
         stage.shell("ipvsca stats --config demo.toml | awk '$1 > 0'")
         stage.shell("ipvsca check --config demo.toml | tail -n 3")
     return right
