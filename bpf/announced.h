@@ -27,7 +27,6 @@ static __always_inline void learn_from_announcement(struct __sk_buff *skb, const
 	const struct ipv4 *ip;
 	struct flow flow = {};
 	struct address lip;
-	__u64 timeout_ns;
 
 	readable(skb, skb->len < reach ? skb->len : reach);
 	ip = header_at(skb, layers->ip);

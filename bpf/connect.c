@@ -23,7 +23,6 @@ static __always_inline bool way_of_connect(struct bpf_sock_addr *call, struct re
 	if (!way || !is_within(way->learnt_ns, now_ns, settings->tcp_timeout_ns))
 		return false;
 	*flow = way->flow;
-	way->learnt_ns = now_ns;
 	return true;
 }
 

@@ -160,6 +160,7 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
  */
 static __always_inline bool find_way_back(struct reply *reply, const struct settings *settings, struct flow *flow)
 {
+	struct address bound = reply->rip;
 	struct way_back *way = replies.lookup(reply);
 	struct client client;
 	struct learnt *learnt;
@@ -173,6 +174,7 @@ static __always_inline bool find_way_back(struct reply *reply, const struct sett
 	if (!way)
 		return false;
 	*flow = way->flow; /* a copy: what is verified below is what is used */
+	flow->rip = bound;
 	now_ns = bpf_ktime_get_ns();
 	learnt = find_flow(flow, settings->udp_timeout_ns, now_ns);
 	if (!learnt)

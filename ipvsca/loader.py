@@ -238,4 +238,5 @@ def _commit(pins: Pins, programs: Programs, plane: DataPlane, steps: Steps) -> N
         else:
             steps.on_failure(_remove_pin, pin)
         bpf.pin(fd, pin)
+    steps.on_failure(plane.table("build").put, ONLY, plane.build())
     plane.table("build").put(ONLY, layout.Build(source.digest().encode(), __version__.encode(), time.time_ns()))

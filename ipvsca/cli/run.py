@@ -38,6 +38,7 @@ def _load_in_a_child(parsed: argparse.Namespace) -> tuple[int, bool]:
     """
     awaited = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have it ignored, and then none comes
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

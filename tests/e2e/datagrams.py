@@ -67,6 +67,8 @@ class Datagrams:
 
     def direct(self, way: Way, announce: Announce | None = None) -> None:
         """Have the director serve a way, and announce clients like this."""
+        # A client that gets the port of an earlier one would otherwise go on with that one's flow.
+        self.director.forget_all()
         vip, server = Endpoint(way.vip, SERVICE_PORT), Endpoint(way.rip, SERVER_PORT)
         self.director.serve(Service(vip, (server,), protocol=Protocol.UDP, announce=announce))
 
