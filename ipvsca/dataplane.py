@@ -16,7 +16,7 @@ from typing import Any
 from ipvsca import counters
 from ipvsca.address import V4_MAPPED, Address, to_mapped
 from ipvsca.kernel import layout
-from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, possible_cpus
+from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_unchecked, possible_cpus
 from ipvsca.settings import DEFAULTS, Network, Settings
 
 NANOSECONDS = 1_000_000_000
@@ -70,8 +70,13 @@ class DataPlane:
     def mismatches(self, max_flows: int) -> list[str]:
         """Maps that are there, and not as programs of this ipvsca expect them."""
         sizes = {"flows": max_flows, "replies": max_flows, "counters": counters.MAX_COUNTERS}
-        there = [name for name in KEYS_AND_VALUES if (self._folder / name).exists()]
-        return [difference for name in there if (difference := self.table(name).mismatch(sizes.get(name)))]
+        differences = []
+        for name in KEYS_AND_VALUES:
+            if (self._folder / name).exists():
+                table = open_unchecked(self._folder, name)
+                differences.append(table.mismatch(sizes.get(name)))
+                table.close()
+        return [difference for difference in differences if difference]
 
     def build(self) -> layout.Build:
         """What was loaded. An empty digest means that a load was not finished."""

@@ -107,7 +107,19 @@ class Table(Generic[Key, Value]):
 
 
 def open_table(folder: Path, name: str) -> Table[Any, Any]:
-    """Open one of KEYS_AND_VALUES pinned in `folder`. Raises Problem where it is not there or cannot be read."""
+    """Open one of KEYS_AND_VALUES pinned in `folder`.
+
+    Raises Problem where it is not there, cannot be read, or has other sizes: the kernel would write past our buffers.
+    """
+    table = open_unchecked(folder, name)
+    if difference := table.mismatch():
+        table.close()
+        raise Problem(f"{folder.parent} holds maps of another version ({difference}): `ipvsca unload`, then load again")
+    return table
+
+
+def open_unchecked(folder: Path, name: str) -> Table[Any, Any]:
+    """The same, only to ask for its sizes."""
     key, value = KEYS_AND_VALUES[name]
     try:
         return Table(folder / name, key, value)
