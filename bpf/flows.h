@@ -127,6 +127,12 @@ static __always_inline void forget_flow(const struct flow *flow)
 	count(COUNTER_flows_taken_over);
 }
 
+/* Of a socket that is bound to `rip`. */
+static __always_inline enum reply_end reply_end_of(const struct address *rip)
+{
+	return is_nowhere(rip) ? REPLY_FROM_ANY : REPLY_FROM_BOUND;
+}
+
 /* From now on the socket that asked with `flow` answers its client, `learnt->client`, through it. */
 static __always_inline void remember_way_back(const struct flow *flow, struct learnt *learnt,
 					      const struct client *client, __u64 timeout_ns, __u64 now_ns)
@@ -136,22 +142,20 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 		.rip = flow->rip,
 		.cport = client->port,
 		.rport = flow->rport,
-		.protocol = flow->protocol,
 	};
-	struct way_back way = { .flow = *flow, .learnt_ns = now_ns };
-	struct way_back *known = replies.lookup(&reply);
+	struct flow *known = replies.lookup(&reply);
 
-	learnt->has_reply = 1;
-	if (known && is_same(&known->flow.lip, &flow->lip) && known->flow.lport == flow->lport)
+	learnt->has_reply |= reply_end_of(&flow->rip);
+	if (known && is_same(&known->lip, &flow->lip) && known->lport == flow->lport)
 		return;
 	if (known) {
-		struct flow other_flow = known->flow;
+		struct flow other_flow = *known;
 		struct learnt *other = find_flow(&other_flow, timeout_ns, now_ns);
 
 		if (other && is_same_client(&other->client, client))
 			other->is_shared = learnt->is_shared = 1;
 	}
-	replies.update(&reply, &way);
+	replies.update(&reply, (struct flow *)flow);
 }
 
 /*
@@ -161,7 +165,7 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 static __always_inline bool find_way_back(struct reply *reply, const struct settings *settings, struct flow *flow)
 {
 	struct address bound = reply->rip;
-	struct way_back *way = replies.lookup(reply);
+	struct flow *way = replies.lookup(reply);
 	struct client client;
 	struct learnt *learnt;
 	__u64 now_ns;
@@ -173,7 +177,7 @@ static __always_inline bool find_way_back(struct reply *reply, const struct sett
 	}
 	if (!way)
 		return false;
-	*flow = way->flow; /* a copy: what is verified below is what is used */
+	*flow = *way; /* a copy: what is verified below is what is used */
 	flow->rip = bound;
 	now_ns = bpf_ktime_get_ns();
 	learnt = find_flow(flow, settings->udp_timeout_ns, now_ns);

@@ -21,7 +21,8 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 	*client = learnt->client;
 	if (!is_still_of(learnt, &flow))
 		return false;
-	if (!learnt->has_reply || learnt->is_shared || !is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
+	if (!(learnt->has_reply & reply_end_of(&flow.rip)) || learnt->is_shared ||
+	    !is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
 		remember_way_back(&flow, learnt, client, timeout_ns, now_ns);
 	use_flow(learnt, timeout_ns, now_ns);
 	return true;

@@ -73,7 +73,7 @@ struct learnt {
 	struct address rip; /* where the flow goes */
 	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
 	__u8 is_ambiguous; /* flows to other addresses of ours have this key too: look at theirs */
-	__u8 has_reply; /* `replies` leads to this flow */
+	__u8 has_reply; /* `replies` leads to this flow: bits of enum reply_end */
 	__u8 is_shared; /* another flow of the same client leads to the same socket: the last one received from is answered */
 	__u8 pad[5];
 };
@@ -83,23 +83,32 @@ static __always_inline __u64 identity_of(const struct flow *flow)
 	return (__u64)flow->lip.word[3] << 32 | (__u32)flow->lport << 16 | flow->rport;
 }
 
-/*
- * Whom an application answers: a client, from a socket of this port and address (NOWHERE for one that is bound to none).
- * For TCP the socket's end is left out: it connects from whatever port.
- */
+/* Whom an application answers by UDP: a client, from a socket of this port and address (NOWHERE: bound to none). */
 struct reply {
 	struct address client;
 	struct address rip;
 	__be16 cport;
 	__be16 rport;
-	__u8 protocol;
-	__u8 pad[3];
 };
 
-/* Through which flow. For TCP there is no entry in `flows`, and `learnt_ns` tells how long this may be used. */
-struct way_back {
-	struct flow flow;
-	__u64 learnt_ns;
+/* From which kinds of sockets a flow's client is answered: each has a key of its own in `replies`. */
+enum reply_end {
+	REPLY_FROM_ANY = 1, /* bound to no address */
+	REPLY_FROM_BOUND = 2,
+};
+
+/* An address and port, e.g. a client's or LIP:lport. */
+struct endpoint {
+	struct address address;
+	__be16 port;
+	__u8 pad[2];
+};
+
+/* Where a TCP connect to a client goes, for how long: tcp_timeout. */
+struct director {
+	struct endpoint local; /* LIP:lport */
+	__u8 pad[4];
+	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
 struct prefix {
