@@ -128,6 +128,8 @@ def open_unchecked(folder: Path, name: str) -> Table[Any, Any]:
         raise Problem(f"nothing is loaded at {folder.parent}: run `ipvsca load`") from None
     except PermissionError:
         raise Problem(f"{folder / name} cannot be opened: run as root (sudo)") from None
+    except OSError as error:  # e.g. a file in the way, or a name too long
+        raise Problem(f"{folder / name} cannot be opened: {error.strerror}; look at `pin_path`") from None
 
 
 @cache
