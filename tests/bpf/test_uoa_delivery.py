@@ -24,7 +24,7 @@ from ipvsca.wire.uoa import PROTOCOL_OPP, Told
 from tests.bpf import devices
 from tests.bpf.announced_packets import FRAME, tagged
 from tests.bpf.cases import at
-from tests.bpf.devices import Tap, Tun
+from tests.bpf.devices import Tap, Tun, Vxlan
 from tests.bpf.ingress import Outcome, counts, grown, outcome_of
 from tests.bpf.packets import SERVER_V4, SERVER_V6
 from tests.bpf.told_packets import NAT64, V4, V6, framed, learnt, refused
@@ -78,13 +78,15 @@ def _bound(one: socket.socket, server: Endpoint) -> socket.socket:
 class Host:
     """A host that receives by one device."""
 
-    end: Tap | Tun
+    end: Tap | Tun | Vxlan
     sockets: Sockets
 
     def receive(self, packet: bytes) -> None:
         """An IP packet, with as little of it in the linear part as may be."""
         if isinstance(self.end, Tap):
             self.receive_frame(framed(packet, TO_US), ETHERNET)
+        elif isinstance(self.end, Vxlan):
+            self.end.receive(framed(packet, TO_US))
         else:
             self.end.receive(packet)
 
@@ -109,7 +111,15 @@ def tun(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
         sockets.close()
 
 
-@pytest.fixture(params=["tap", "tun"])
+@pytest.fixture(scope="module")
+def vxlan(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
+    with sandbox.cgroup() as group, Namespace(group) as namespace, devices.vxlan(namespace, programs, pins) as vxlan:
+        sockets = Sockets(namespace, "vxlan0")
+        yield Host(vxlan, sockets)
+        sockets.close()
+
+
+@pytest.fixture(params=["tap", "tun", "vxlan"])
 def host(request: pytest.FixtureRequest) -> Host:
     host: Host = request.getfixturevalue(request.param)
     return host
