@@ -27,6 +27,9 @@ PINNED("lru_hash", flows, struct flow, struct learnt, MAX_FLOWS, 0);
 /* The way back to a client. Written where a datagram of it is received, read by sendmsg.c. */
 PINNED("lru_hash", replies, struct reply, struct way_back, MAX_FLOWS, 0);
 
+/* Kept in a socket, on kernels where a lookup call's question cannot be read. Written by recvmsg.c, read by lookup.c. */
+PINNED("sk_storage", last_received, int, struct received, 0, BPF_F_NO_PREALLOC);
+
 /* The directors' prefixes; 0 under one that is not trusted. Written by the CLI, read where an option was found. */
 PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC);
 

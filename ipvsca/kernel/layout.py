@@ -126,6 +126,12 @@ class WayBack(ctypes.Structure):
     _fields_ = [("flow", Flow), ("learnt_ns", ctypes.c_uint64)]
 
 
+class Received(ctypes.Structure):
+    """struct received."""
+
+    _fields_ = [("flow", Flow), ("thread", ctypes.c_uint64)]
+
+
 class Prefix(ctypes.Structure):
     """struct prefix, the key of an LPM trie. `length` is in bits of the 16-byte form."""
 

@@ -21,6 +21,7 @@ KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "handshakes": (layout.Handshake, layout.Client),
     "flows": (layout.Flow, layout.Learnt),
     "replies": (layout.Reply, layout.WayBack),
+    "last_received": (ctypes.c_int32, layout.Received),
     "trusted": (layout.Prefix, ctypes.c_uint8),
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),
