@@ -1,7 +1,8 @@
 """What the program that answers DPVS's lookup calls costs every other getsockopt of its cgroup.
 
 One process makes the calls all the time, on the same socket, while the program is attached and taken off again, so a
-pair of measurements differs in nothing else. Printed are the medians, and the ratio of a pair: median, least, most.
+pair of measurements differs in nothing else. Printed is processor time: the medians, and the ratio of a pair: median,
+least, most. An empty program shows which part of it is the kernel's.
 
     sudo .venv/bin/python -m tests.bench.getsockopt
 """
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -41,11 +43,15 @@ def main() -> None:
         sandbox.cgroup() as ours,
         sandbox.cgroup() as other,
         _caller(ours, parsed.calls) as measure,
-        _program(maps) as program,
+        _programs(maps) as (lookup, empty),
     ):
         measure()
-        for where, cgroup in (("its cgroup", ours), ("another cgroup", other)):
-            _print(where, [_pair(measure, program, cgroup, bool(number % 2)) for number in range(parsed.pairs)])
+        for what, program, cgroup in (
+            ("ipvsca_lookup", lookup, ours),
+            ("an empty program", empty, ours),
+            ("ipvsca_lookup elsewhere", lookup, other),
+        ):
+            _print(what, [_pair(measure, program, cgroup, bool(number % 2)) for number in range(parsed.pairs)])
 
 
 @contextmanager
@@ -70,9 +76,13 @@ def _caller(cgroup: Path, calls: int) -> Iterator[Callable[[], Times]]:
 
 
 @contextmanager
-def _program(maps: Path) -> Iterator[int]:
-    with compiler.loaded_programs(maps, DEFAULTS.max_flows, [LOOKUP]) as programs:
-        yield programs[LOOKUP]
+def _programs(maps: Path) -> Iterator[tuple[int, int]]:
+    """Ours, and one that does nothing."""
+    with (
+        compiler.loaded_programs(maps, DEFAULTS.max_flows, [LOOKUP]) as programs,
+        compiler.compiled("int empty(struct bpf_sockopt *call) { return 1; }", maps, DEFAULTS.max_flows) as module,
+    ):
+        yield programs[LOOKUP], compiler.load(module, replace(LOOKUP, name="empty"))
 
 
 def _pair(measure: Callable[[], Times], program: int, cgroup: Path, with_first: bool) -> tuple[Times, Times]:
@@ -95,8 +105,8 @@ def _attached(program: int, cgroup: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _print(where: str, pairs: list[tuple[Times, Times]]) -> None:
-    print(f"{'attached to ' + where:28} without     with    added   ratio (least - most of {len(pairs)} pairs)")
+def _print(what: str, pairs: list[tuple[Times, Times]]) -> None:
+    print(f"{what:28} without     with    added   ratio (least - most of {len(pairs)} pairs)")
     for index, option in enumerate(OPTIONS):
         without, with_ = ([times[index] for times in side] for side in zip(*pairs, strict=True))
         ratios = [after / before for before, after in zip(without, with_, strict=True)]
