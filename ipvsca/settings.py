@@ -180,6 +180,12 @@ class Settings:
         "a TCP connect to a client's address and port goes to its director",
         live=True,
     )
+    lookup_calls: bool = _setting(
+        False,
+        _switch,
+        "true or false",
+        "DPVS's lookup calls (getsockopt) are answered, at a price for all calls of getsockopt",
+    )
     max_flows: int = _setting(
         131072,
         _flows,
