@@ -20,7 +20,7 @@ from tests.apps.udp_catalogue import UDP_APPS, UdpApp
 from tests.e2e.traffic import CLIENTS_AT_ONCE, TIMEOUT_S, Way, own_address
 from tests.lab import addresses as a
 from tests.lab.control import Director
-from tests.lab.messages import Announce, Protocol, Service
+from tests.lab.messages import Announce, Protocol, Service, Uoa
 from tests.lab.topology import Lab
 
 SERVICE_PORT = 53
@@ -65,12 +65,12 @@ class Datagrams:
         with running(app, way.listen, SERVER_PORT, launch, shared=self.built, v6only=way.v6only) as process:
             yield process
 
-    def direct(self, way: Way, announce: Announce | None = None) -> None:
-        """Have the director serve a way, and announce clients like this."""
+    def direct(self, way: Way, announce: Announce | None = None, uoa: Uoa | None = None) -> None:
+        """Have the director serve a way, and tell clients like this."""
         # A client that gets the port of an earlier one would otherwise go on with that one's flow.
         self.director.forget_all()
         vip, server = Endpoint(way.vip, SERVICE_PORT), Endpoint(way.rip, SERVER_PORT)
-        self.director.serve(Service(vip, (server,), protocol=Protocol.UDP, announce=announce))
+        self.director.serve(Service(vip, (server,), protocol=Protocol.UDP, announce=announce, uoa=uoa))
 
     def socket(self, source: Address, to: Endpoint | None = None, port: int = 0) -> socket.socket:
         """A client's socket; connected, where `to` says to what."""
