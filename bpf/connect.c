@@ -2,32 +2,55 @@
 #include "flows.h"
 #include "socket.h"
 
-/* Through which flow the address is reached that is connected to. False where it is no client's. */
-static __always_inline bool way_of_connect(struct bpf_sock_addr *call, struct reply *reply, struct flow *flow)
+static __always_inline bool way_of_udp(struct bpf_sock_addr *call, const struct settings *settings,
+				       const struct endpoint *client, struct endpoint *local)
 {
-	const struct settings *settings = current_settings();
-	struct way_back *way;
-	__u64 now_ns;
+	struct reply reply = { .client = client->address, .cport = client->port };
+	struct flow flow;
 
-	if (!settings)
+	if (!settings->udp_restore || !read_local_end(call, &reply.rip, &reply.rport) ||
+	    !find_way_back(&reply, settings, &flow))
 		return false;
-	if (call->protocol == PROTOCOL_UDP) {
-		reply->protocol = PROTOCOL_UDP;
-		return read_local_end(call, &reply->rip, &reply->rport) && find_way_back(reply, settings, flow);
-	}
-	if (call->protocol != PROTOCOL_TCP || !settings->tcp_connect)
-		return false;
-	reply->protocol = PROTOCOL_TCP;
-	way = replies.lookup(reply);
-	now_ns = bpf_ktime_get_ns();
-	if (!way || !is_within(way->learnt_ns, now_ns, settings->tcp_timeout_ns))
-		return false;
-	*flow = way->flow;
+	local->address = flow.lip;
+	local->port = flow.lport;
 	return true;
 }
 
+static __always_inline bool way_of_tcp(const struct settings *settings, const struct endpoint *client,
+				       struct endpoint *local)
+{
+	struct director *director;
+	struct director copy;
+
+	if (!settings->tcp_connect)
+		return false;
+	director = connects.lookup((struct endpoint *)client);
+	if (!director)
+		return false;
+	copy = *director;
+	asm volatile("" ::: "memory");
+	/* the kernel may have given the entry's memory to another client while we read: then it is not found again */
+	if (connects.lookup((struct endpoint *)client) != director)
+		return false;
+	*local = copy.local;
+	return is_within(copy.learnt_ns, bpf_ktime_get_ns(), settings->tcp_timeout_ns);
+}
+
+/* The director's end (LIP:lport) through which `client` is reached. False where this is no client's address. */
+static __always_inline bool way_of_connect(struct bpf_sock_addr *call, const struct endpoint *client,
+					   struct endpoint *local)
+{
+	const struct settings *settings = current_settings();
+
+	if (!settings)
+		return false;
+	if (call->protocol == PROTOCOL_UDP)
+		return way_of_udp(call, settings, client, local);
+	return call->protocol == PROTOCOL_TCP && way_of_tcp(settings, client, local);
+}
+
 /* What the socket shows as its peer from now on; 0 for what it is really connected to. */
-static __always_inline void show_peer(struct bpf_sock_addr *call, const struct reply *reply)
+static __always_inline void show_peer(struct bpf_sock_addr *call, const struct endpoint *peer)
 {
 	struct client client = {};
 	struct bpf_sock *socket = call->sk;
@@ -35,12 +58,12 @@ static __always_inline void show_peer(struct bpf_sock_addr *call, const struct r
 
 	if (!socket)
 		return;
-	if (!reply) {
+	if (!peer) {
 		clients.sk_storage_delete(socket);
 		return;
 	}
-	client.address = reply->client;
-	client.port = reply->cport;
+	client.address = peer->address;
+	client.port = peer->port;
 	client.learnt_from = LEARNT_FROM_CONNECT;
 	client.learnt_ns = bpf_ktime_get_ns();
 	kept = clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE);
@@ -50,12 +73,12 @@ static __always_inline void show_peer(struct bpf_sock_addr *call, const struct r
 
 int ipvsca_connect4(struct bpf_sock_addr *call)
 {
-	struct reply reply = { .client = mapped(call->user_ip4), .cport = call->user_port };
-	struct flow flow;
+	struct endpoint client = { .address = mapped(call->user_ip4), .port = call->user_port };
+	struct endpoint local;
 
-	if (way_of_connect(call, &reply, &flow) && set_address4(call, &flow.lip, flow.lport)) {
+	if (way_of_connect(call, &client, &local) && set_address4(call, &local.address, local.port)) {
 		count(COUNTER_connect_redirected);
-		show_peer(call, &reply);
+		show_peer(call, &client);
 	} else {
 		show_peer(call, 0);
 	}
@@ -64,13 +87,13 @@ int ipvsca_connect4(struct bpf_sock_addr *call)
 
 int ipvsca_connect6(struct bpf_sock_addr *call)
 {
-	struct reply reply = { .client = user_address6(call), .cport = call->user_port };
-	struct flow flow;
+	struct endpoint client = { .address = user_address6(call), .port = call->user_port };
+	struct endpoint local;
 
-	if (way_of_connect(call, &reply, &flow)) {
-		set_address6(call, &flow.lip, flow.lport);
+	if (way_of_connect(call, &client, &local)) {
+		set_address6(call, &local.address, local.port);
 		count(COUNTER_connect_redirected);
-		show_peer(call, &reply);
+		show_peer(call, &client);
 	} else {
 		show_peer(call, 0);
 	}

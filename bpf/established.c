@@ -97,14 +97,14 @@ static __always_inline bool learn_from_flow(const struct handshake *handshake, s
 static __always_inline void keep_way_back(const struct handshake *handshake, const struct client *client)
 {
 	const struct settings *settings = current_settings();
-	struct reply reply = { .client = client->address, .cport = client->port, .protocol = PROTOCOL_TCP };
-	struct way_back way = {
-		.flow = { .lip = handshake->lip, .lport = handshake->lport },
+	struct endpoint end = { .address = client->address, .port = client->port };
+	struct director director = {
+		.local = { .address = handshake->lip, .port = handshake->lport },
 		.learnt_ns = client->learnt_ns,
 	};
 
 	if (settings && settings->tcp_connect)
-		replies.update(&reply, &way);
+		connects.update(&end, &director);
 }
 
 /*

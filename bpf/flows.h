@@ -65,17 +65,26 @@ static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 t
 	return alive_at(flow, timeout_ns, now_ns);
 }
 
+/* Whether what is known of a flow (0: nothing) already says the same. */
+static __always_inline bool is_repeated(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
+{
+	return known && known->identity == learnt->identity && is_within(known->used_ns, learnt->used_ns, timeout_ns) &&
+	       is_same_client(&known->client, &learnt->client);
+}
+
 /* Count what it means for the table that a flow's client takes the place of what was known of it (0: nothing). */
 static __always_inline void count_learnt(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
 {
 	if (!known)
 		count(COUNTER_flows_new);
-	else if (!is_within(known->used_ns, learnt->used_ns, timeout_ns) ||
-		 !is_same_client(&known->client, &learnt->client))
+	else if (!is_repeated(known, learnt, timeout_ns))
 		count(COUNTER_flows_replaced);
 }
 
-/* Keep a client for its flow; what was known of this flow is forgotten. Not 0 where there is no memory. */
+/*
+ * Keep a client for its flow; what was known of this flow is forgotten. To hear the same once more, as from each of a flow's
+ * first datagrams, is a use of the flow and no more. Not 0 where there is no memory.
+ */
 static __always_inline long learn_flow(const struct flow *flow, const struct client *client, __u64 timeout_ns)
 {
 	struct learnt learnt = {
@@ -92,6 +101,10 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	known = flows.lookup(&key);
 	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
 	    (!known->is_ambiguous && is_same(&known->rip, &flow->rip))) {
+		if (!own && is_repeated(known, &learnt, timeout_ns)) {
+			known->used_ns = learnt.used_ns;
+			return 0;
+		}
 		count_learnt(known && !known->is_ambiguous ? known : own, &learnt, timeout_ns);
 		if (own)
 			flows.delete((struct flow *)flow); /* of a time when there was doubt */
@@ -108,6 +121,9 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 		key.rip = other.rip;
 		if (flows.update(&key, &other))
 			return -1;
+	} else if (is_repeated(own, &learnt, timeout_ns)) {
+		own->used_ns = learnt.used_ns;
+		return 0;
 	}
 	return flows.update((struct flow *)flow, &learnt);
 }
@@ -127,6 +143,12 @@ static __always_inline void forget_flow(const struct flow *flow)
 	count(COUNTER_flows_taken_over);
 }
 
+/* Of a socket that is bound to `rip`. */
+static __always_inline enum reply_end reply_end_of(const struct address *rip)
+{
+	return is_nowhere(rip) ? REPLY_FROM_ANY : REPLY_FROM_BOUND;
+}
+
 /* From now on the socket that asked with `flow` answers its client, `learnt->client`, through it. */
 static __always_inline void remember_way_back(const struct flow *flow, struct learnt *learnt,
 					      const struct client *client, __u64 timeout_ns, __u64 now_ns)
@@ -136,22 +158,20 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 		.rip = flow->rip,
 		.cport = client->port,
 		.rport = flow->rport,
-		.protocol = flow->protocol,
 	};
-	struct way_back way = { .flow = *flow, .learnt_ns = now_ns };
-	struct way_back *known = replies.lookup(&reply);
+	struct flow *known = replies.lookup(&reply);
 
-	learnt->has_reply = 1;
-	if (known && is_same(&known->flow.lip, &flow->lip) && known->flow.lport == flow->lport)
+	learnt->has_reply |= reply_end_of(&flow->rip);
+	if (known && is_same(&known->lip, &flow->lip) && known->lport == flow->lport)
 		return;
 	if (known) {
-		struct flow other_flow = known->flow;
+		struct flow other_flow = *known;
 		struct learnt *other = find_flow(&other_flow, timeout_ns, now_ns);
 
 		if (other && is_same_client(&other->client, client))
 			other->is_shared = learnt->is_shared = 1;
 	}
-	replies.update(&reply, &way);
+	replies.update(&reply, (struct flow *)flow);
 }
 
 /*
@@ -161,7 +181,7 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 static __always_inline bool find_way_back(struct reply *reply, const struct settings *settings, struct flow *flow)
 {
 	struct address bound = reply->rip;
-	struct way_back *way = replies.lookup(reply);
+	struct flow *way = replies.lookup(reply);
 	struct client client;
 	struct learnt *learnt;
 	__u64 now_ns;
@@ -173,7 +193,7 @@ static __always_inline bool find_way_back(struct reply *reply, const struct sett
 	}
 	if (!way)
 		return false;
-	*flow = way->flow; /* a copy: what is verified below is what is used */
+	*flow = *way; /* a copy: what is verified below is what is used */
 	flow->rip = bound;
 	now_ns = bpf_ktime_get_ns();
 	learnt = find_flow(flow, settings->udp_timeout_ns, now_ns);

@@ -12,6 +12,9 @@
 #define MAX_HANDSHAKES 65536
 #define MAX_TRUSTED 4096
 
+/* 8 MB. Only connects that follow soon find their client in it, as in active FTP; a flood of connections pushes out no UDP flow. */
+#define MAX_CONNECTS 65536
+
 #define PINNED(type, name, key, value, entries, flags) \
 	BPF_F_TABLE(type ":" PIN_MAPS "/" #name, key, value, name, entries, flags)
 
@@ -24,8 +27,11 @@ PINNED("lru_hash", handshakes, struct handshake, struct client, MAX_HANDSHAKES, 
 /* The clients of flows. Written by ingress.c, read by recvmsg.c and sendmsg.c; the kernel drops what was not used longest. */
 PINNED("lru_hash", flows, struct flow, struct learnt, MAX_FLOWS, 0);
 
-/* The way back to a client. Written where a datagram of it is received, read by sendmsg.c. */
-PINNED("lru_hash", replies, struct reply, struct way_back, MAX_FLOWS, 0);
+/* The flow through which a client is answered. Written where a datagram of it is received, read by sendmsg.c and connect.c. */
+PINNED("lru_hash", replies, struct reply, struct flow, MAX_FLOWS, 0);
+
+/* The director to which a TCP connect to a client goes. Written by established.c, read by connect.c. */
+PINNED("lru_hash", connects, struct endpoint, struct director, MAX_CONNECTS, 0);
 
 /* The directors' prefixes; 0 under one that is not trusted. Written by the CLI, read where an option was found. */
 PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC);

@@ -10,6 +10,9 @@
 /* clang joins two neighbouring words of a context into one load of 8 bytes, which the verifier refuses; volatile keeps them apart. */
 #define CONTEXT_WORD(word) (*(volatile __u32 *)&(word))
 
+/* 0, but not to the verifier: what is read from a place, minus what is read from there once more. */
+#define UNKNOWN_ZERO(place) (*(volatile typeof(place) *)&(place) - *(volatile typeof(place) *)&(place))
+
 /* An IP address as 16 bytes; IPv4 is v4-mapped (::ffff:a.b.c.d), so that IPv4 and IPv6 are one code path. */
 struct address {
 	__be32 word[4];
@@ -23,6 +26,8 @@ enum learnt_from {
 	LEARNT_FROM_SYN = 2, /* option in the SYN */
 	LEARNT_FROM_ANNOUNCEMENT = 3, /* ICMP echo ahead of the flow */
 	LEARNT_FROM_CONNECT = 4, /* the application connected to it */
+	LEARNT_FROM_IPO = 5, /* IPv4 option of a datagram */
+	LEARNT_FROM_OPP = 6, /* header between IP and UDP */
 };
 
 /* Who is behind a director's LIP:lport. */
@@ -73,7 +78,7 @@ struct learnt {
 	struct address rip; /* where the flow goes */
 	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
 	__u8 is_ambiguous; /* flows to other addresses of ours have this key too: look at theirs */
-	__u8 has_reply; /* `replies` leads to this flow */
+	__u8 has_reply; /* `replies` leads to this flow: bits of enum reply_end */
 	__u8 is_shared; /* another flow of the same client leads to the same socket: the last one received from is answered */
 	__u8 pad[5];
 };
@@ -83,23 +88,32 @@ static __always_inline __u64 identity_of(const struct flow *flow)
 	return (__u64)flow->lip.word[3] << 32 | (__u32)flow->lport << 16 | flow->rport;
 }
 
-/*
- * Whom an application answers: a client, from a socket of this port and address (NOWHERE for one that is bound to none).
- * For TCP the socket's end is left out: it connects from whatever port.
- */
+/* Whom an application answers by UDP: a client, from a socket of this port and address (NOWHERE: bound to none). */
 struct reply {
 	struct address client;
 	struct address rip;
 	__be16 cport;
 	__be16 rport;
-	__u8 protocol;
-	__u8 pad[3];
 };
 
-/* Through which flow. For TCP there is no entry in `flows`, and `learnt_ns` tells how long this may be used. */
-struct way_back {
-	struct flow flow;
-	__u64 learnt_ns;
+/* From which kinds of sockets a flow's client is answered: each has a key of its own in `replies`. */
+enum reply_end {
+	REPLY_FROM_ANY = 1, /* bound to no address */
+	REPLY_FROM_BOUND = 2,
+};
+
+/* An address and port, e.g. a client's or LIP:lport. */
+struct endpoint {
+	struct address address;
+	__be16 port;
+	__u8 pad[2];
+};
+
+/* Where a TCP connect to a client goes, for how long: tcp_timeout. */
+struct director {
+	struct endpoint local; /* LIP:lport */
+	__u8 pad[4];
+	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
 struct prefix {
@@ -112,6 +126,7 @@ struct settings {
 	__u64 tcp_timeout_ns;
 	__u64 udp_timeout_ns;
 	__u64 tcp_connect; /* 1: a TCP connect to a client goes to its director */
+	__u64 udp_restore; /* 0: what UDP receives and sends keeps the LIP; clients are only kept for lookups */
 };
 
 struct counter {
@@ -156,15 +171,16 @@ static __always_inline struct address mapped(__be32 ipv4)
 	return address;
 }
 
-/* Of IPv4, v4-mapped. */
-static __always_inline bool is_loopback(const struct address *address)
-{
-	return bpf_ntohl(address->word[3]) >> 24 == 127;
-}
-
 static __always_inline bool is_mapped(const struct address *address)
 {
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_loopback(const struct address *address)
+{
+	if (is_mapped(address))
+		return bpf_ntohl(address->word[3]) >> 24 == 127;
+	return !address->word[0] && !address->word[1] && !address->word[2] && address->word[3] == bpf_htonl(1);
 }
 
 /* The twin of Endpoint.can_be_client in ipvsca/address.py, where the reasons stand. */

@@ -19,6 +19,8 @@ class LearntFrom(IntEnum):
     SYN = 2
     ANNOUNCEMENT = 3
     CONNECT = 4
+    IPO = 5
+    OPP = 6
 
 
 class PackedAddress(ctypes.Structure):
@@ -115,15 +117,19 @@ class Reply(ctypes.Structure):
         ("rip", PackedAddress),
         ("cport", ctypes.c_uint16),
         ("rport", ctypes.c_uint16),
-        ("protocol", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 3),
     ]
 
 
-class WayBack(ctypes.Structure):
-    """struct way_back."""
+class PackedEndpoint(ctypes.Structure):
+    """struct endpoint."""
 
-    _fields_ = [("flow", Flow), ("learnt_ns", ctypes.c_uint64)]
+    _fields_ = [("address", PackedAddress), ("port", ctypes.c_uint16), ("pad", ctypes.c_uint8 * 2)]
+
+
+class Director(ctypes.Structure):
+    """struct director."""
+
+    _fields_ = [("local", PackedEndpoint), ("pad", ctypes.c_uint8 * 4), ("learnt_ns", ctypes.c_uint64)]
 
 
 class Prefix(ctypes.Structure):
@@ -140,6 +146,7 @@ class Settings(ctypes.Structure):
         ("tcp_timeout_ns", ctypes.c_uint64),
         ("udp_timeout_ns", ctypes.c_uint64),
         ("tcp_connect", ctypes.c_uint64),
+        ("udp_restore", ctypes.c_uint64),
     ]
 
 

@@ -20,7 +20,8 @@ KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "clients": (ctypes.c_int32, layout.Client),
     "handshakes": (layout.Handshake, layout.Client),
     "flows": (layout.Flow, layout.Learnt),
-    "replies": (layout.Reply, layout.WayBack),
+    "replies": (layout.Reply, layout.Flow),
+    "connects": (layout.PackedEndpoint, layout.Director),
     "trusted": (layout.Prefix, ctypes.c_uint8),
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),
@@ -127,6 +128,8 @@ def open_unchecked(folder: Path, name: str) -> Table[Any, Any]:
         raise Problem(f"nothing is loaded at {folder.parent}: run `ipvsca load`") from None
     except PermissionError:
         raise Problem(f"{folder / name} cannot be opened: run as root (sudo)") from None
+    except OSError as error:  # e.g. a file in the way, or a name too long
+        raise Problem(f"{folder / name} cannot be opened: {error.strerror}; look at `pin_path`") from None
 
 
 @cache

@@ -6,6 +6,8 @@ and addresses. Only sockets of the network namespace we are in are told.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ _ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
 _NESTED = 0x8000
 _REQUEST = struct.Struct("=BBBxI48x")  # family, protocol, extensions, states, socket (any)
 _ANSWER = struct.Struct("=BBBB2s2s16s16s12x20x")  # family, state, -, -, sport, dport, source, destination, ...
+
+_ERROR = struct.Struct("=i")  # a negative errno
 
 _REQUEST_STORAGES = 2  # INET_DIAG_REQ_SK_BPF_STORAGES
 _REQUEST_MAP_FD = 1  # SK_DIAG_BPF_STORAGE_REQ_MAP_FD
@@ -72,8 +76,16 @@ def _dump(family: int, clients_fd: int) -> Iterator[bytes]:
                 if kind == _NLMSG_DONE:
                     return
                 if kind == _NLMSG_ERROR:
-                    raise Problem("the kernel cannot list sockets: it needs CONFIG_INET_DIAG and CONFIG_INET_TCP_DIAG")
+                    raise _refused(-_ERROR.unpack_from(message)[0])
                 yield message
+
+
+def _refused(number: int) -> Problem:
+    if number == errno.EPERM:
+        return Problem("the kernel does not list sockets to us: run as root (sudo)")
+    return Problem(
+        f"the kernel cannot list sockets ({os.strerror(number)}): it needs CONFIG_INET_DIAG and CONFIG_INET_TCP_DIAG"
+    )
 
 
 def _messages(received: bytes) -> Iterator[tuple[int, bytes]]:

@@ -159,7 +159,7 @@ def test_another_cgroup_in_the_file_takes_effect_with_load(lab: Lab, ipvsca: Ipv
 
 @pytest.mark.usefixtures("file_again")
 def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
-    rest = f"max_flows=131072\ninterfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    rest = f"udp_restore=true\nmax_flows=131072\ninterfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
     assert ipvsca.run("get").stdout == (
         f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=180\ntcp_connect=true\n{rest}"
     )
@@ -188,6 +188,7 @@ def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
         "tcp_timeout": {"value": 90, "file": 90},
         "udp_timeout": {"value": 180, "file": 180},
         "tcp_connect": {"value": False, "file": True},
+        "udp_restore": {"value": True, "file": True},
         "max_flows": {"value": 131072, "file": 131072},
         "interfaces": {"value": "auto", "file": "auto"},
         "cgroup": {"value": str(lab.cgroup), "file": str(lab.cgroup)},

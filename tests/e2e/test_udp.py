@@ -45,6 +45,7 @@ LIP = a.LIPS_V4[0]
 _lports = itertools.count(7000)
 RIP = a.RIPS_V4[0]
 OTHER_RIP = a.RIPS_V4[1]
+VIP_PORT = (str(a.VIP_V4), SERVICE_PORT)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,6 +157,20 @@ def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, l
                 assert server("u.recvfrom(99)") == (b"?", (str(LIP), lport))
 
 
+@pytest.mark.parametrize("binds", [(str(RIP), "0.0.0.0"), ("0.0.0.0", str(RIP))], ids=" then ".join)
+def test_a_service_that_is_bound_otherwise_than_before(datagrams: Datagrams, binds: tuple[str, str]) -> None:
+    """Restarted with another address in its configuration, it answers the flow that goes on."""
+    datagrams.direct(ANY, Announce())
+    with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
+        for bound_to in binds:
+            server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('{bound_to}', {SERVER_PORT}))")
+            client.sendto(b"?", VIP_PORT)
+            assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
+            server(f"s.sendto(b'!', {as_tuple(own_address(client))})")
+            assert client.recvfrom(99) == (b"!", VIP_PORT)
+            server("s.close()")
+
+
 @contextmanager
 def one_client(datagrams: Datagrams) -> Iterator[tuple[Puppet, tuple[str, int], socket.socket]]:
     """A flow of one client to a server's socket `s`: the server's end, the client's address, and its socket."""
@@ -170,9 +185,6 @@ def one_client(datagrams: Datagrams) -> Iterator[tuple[Puppet, tuple[str, int], 
         address = as_tuple(own_address(client))
         assert server("s.recvfrom(99)") == (b"?", address)
         yield server, address, client
-
-
-VIP_PORT = (str(a.VIP_V4), SERVICE_PORT)
 
 
 def test_a_socket_of_another_port_is_none_of_our_business(datagrams: Datagrams, ipvsca: Ipvsca) -> None:

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 from ipvsca.address import Address, Endpoint
 from ipvsca.dataplane import DataPlane
-from ipvsca.wire.announcement import PROTOCOL_UDP, Announcement, build
+from ipvsca.wire.announcement import Announcement, build
+from ipvsca.wire.internet import PROTOCOL_UDP
 from tests.apps.datagrams import SeenDatagram, read_datagram
 from tests.apps.udp_catalogue import udp_app
 from tests.e2e.datagrams import ANY, SERVER_PORT, SERVICE_PORT, Datagrams

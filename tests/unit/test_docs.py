@@ -16,7 +16,7 @@ from ipvsca.cli import VERBS
 from ipvsca.counters import Meaning
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS, MEANINGS
-from ipvsca.wire import announcement, toa
+from ipvsca.wire import announcement, toa, uoa
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -191,16 +191,17 @@ def test_no_counter_is_described_that_does_not_exist() -> None:
     [
         *((verdict, "How a header is read", 2) for verdict in toa.Verdict),
         *((verdict, "How an announcement is read", 3) for verdict in announcement.Verdict),
+        *((verdict, "How UOA is read", 3) for verdict in uoa.Verdict),
     ],
 )
 def test_every_verdict_is_described(verdict: IntEnum, heading: str, level: int) -> None:
     assert f"\n| {verdict.name.lower()} |" in section(DOCS / "wire-formats.md", heading, level)
 
 
-@pytest.mark.parametrize("name", ["flows", "replies"])
+@pytest.mark.parametrize("name", ["flows", "replies", "connects"])
 def test_the_maps_of_flows_are_drawn_in_their_sizes(name: str) -> None:
     key, value = map(ctypes.sizeof, KEYS_AND_VALUES[name])
     _, _, below = (DOCS / "architecture.md").read_text().partition(f"\n**{name}** (")
     described = below.partition("\n**")[0]
-    assert f"The key, {key} bytes" in described
-    assert f"The value, {value} bytes" in described
+    assert f"The key, {key} bytes" in " ".join(described.split())
+    assert f"he value, {value} bytes" in " ".join(described.split())
