@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca.dataplane import DataPlane
+from ipvsca.kernel.programs import wanted
+from ipvsca.settings import DEFAULTS
 from tests.lab.namespace import Namespace
 
 REPOSITORY = Path(__file__).parents[1]
+
+PROGRAMS = wanted(DEFAULTS)
+CGROUP_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is not None)
+"""What a load with default settings pins, and attaches to the cgroup."""
 
 
 class Ipvsca:

@@ -15,6 +15,7 @@ import pytest
 
 from ipvsca.address import Address, Endpoint
 from tests.apps.datagrams import SeenDatagram
+from tests.apps.program import Program
 from tests.apps.runner import Running, running
 from tests.apps.udp_catalogue import UDP_APPS, UdpApp
 from tests.e2e.traffic import CLIENTS_AT_ONCE, TIMEOUT_S, Way, own_address
@@ -57,7 +58,7 @@ class Datagrams:
     built: Path
 
     @contextmanager
-    def serving(self, app: UdpApp, way: Way) -> Iterator[Running]:
+    def serving(self, app: Program, way: Way) -> Iterator[Running]:
         """The application on the real server, in the cgroup whose services are restored."""
         if missing := app.missing():
             pytest.skip(missing)

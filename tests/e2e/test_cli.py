@@ -21,7 +21,7 @@ from ipvsca.address import Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.kernel.maps import KEYS_AND_VALUES, possible_cpus
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET
+from ipvsca.kernel.programs import INGRESS_ETHERNET
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import udp_app
@@ -47,7 +47,7 @@ from tests.lab import addresses as a
 from tests.lab.control import Director
 from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import CGROUP_PROGRAMS, REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
 RECVFROM = udp_app("c-recvfrom")
