@@ -19,9 +19,9 @@ from scapy.packet import Packet
 from ipvsca.address import Address, Endpoint
 from ipvsca.wire import announcement, toa
 from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.uoa import KIND, PROTOCOL_OPP
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
-from tests.lab import uoa
 from tests.lab.capture import Capture
 from tests.lab.control import Director
 from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Settings, Toa, Uoa, UoaMode, Where
@@ -417,7 +417,7 @@ def test_a_server_that_knows_nothing_of_ipo_gets_the_datagram(
     with Capture(lab.server) as capture, client_of(lab, ends.vip) as client:
         for _ in range(3):
             there_and_back(client, server, b"question")
-        option = toa.build(own(client), uoa.KIND)
+        option = toa.build(own(client), KIND)
     packets = datagrams(capture)
     assert [packet[20 : (packet[0] & 15) * 4] for packet in packets] == [option, option, b""]
     assert [with_right_checksums(packet) for packet in packets] == packets
@@ -431,8 +431,8 @@ def test_a_server_that_knows_nothing_of_opp_gets_the_next_datagram(
     with Capture(lab.server) as capture, client_of(lab, ends.vip) as client:
         client.send(b"not received")
         there_and_back(client, server, b"question")
-        option = toa.build(own(client), uoa.KIND)
-    (packet,) = of_protocol(capture, uoa.PROTOCOL)
+        option = toa.build(own(client), KIND)
+    (packet,) = of_protocol(capture, PROTOCOL_OPP)
     assert option in packet
     assert packet.endswith(b"not received")
 
@@ -445,7 +445,7 @@ def test_a_carrier_of_ipo_is_an_empty_datagram(lab: Lab, director: Director, ser
         assert [server.recv(100) for _ in range(2)] == [b"", b"question"]
 
 
-@pytest.mark.parametrize(("mode", "protocol"), [(UoaMode.IPO, socket.IPPROTO_UDP), (UoaMode.OPP, uoa.PROTOCOL)])
+@pytest.mark.parametrize(("mode", "protocol"), [(UoaMode.IPO, socket.IPPROTO_UDP), (UoaMode.OPP, PROTOCOL_OPP)])
 def test_a_datagram_that_tells_can_come_in_fragments(
     lab: Lab, director: Director, mode: UoaMode, protocol: int
 ) -> None:
@@ -456,7 +456,7 @@ def test_a_datagram_that_tells_can_come_in_fragments(
         client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
         client.send(bytes(8000))
         assert wait_until(lambda: len(of_protocol(capture, protocol)) == 6)
-        option = toa.build(own(client), uoa.KIND)
+        option = toa.build(own(client), KIND)
     assert [option in packet[:60] for packet in of_protocol(capture, protocol)] == [
         True,
         *[mode is UoaMode.IPO] * 5,

@@ -1,7 +1,6 @@
-"""What a director does to a UDP packet to tell the client in it ("UOA", see docs/wire-formats.md); pure.
+"""What a director does to a UDP packet to tell the client in it (UOA, see ipvsca/wire/uoa.py); pure.
 
-It comes as an IPv4 option (ipo), or as a header between IP and UDP (opp). DPVS computes no UDP checksum behind that
-header over IPv4, nor for a carrier.
+DPVS computes no UDP checksum over IPv4 behind opp's header, nor for a carrier.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ import struct
 
 from ipvsca.address import Endpoint
 from ipvsca.wire import toa
+from ipvsca.wire.uoa import KIND, PROTOCOL_OPP, VERSIONS
 from tests.lab import ip, udp
 from tests.lab.connections import Path
 from tests.lab.messages import Protocol, UoaMode
 
-KIND = 0x9F
-PROTOCOL = 248
 HEADER = struct.Struct("!BBH")  # version in the high nibble, next protocol, length
-VERSIONS = {4: 1, 6: 2}  # by the client's family
 
 Packet = tuple[ip.Header, bytearray]
 """An IP header and what it carries."""
@@ -31,9 +28,9 @@ def told(mode: UoaMode, client: Endpoint, header: ip.Header, datagram: bytearray
     behind = datagram[:]
     if len(header.destination) == 4:
         udp.clear_checksum(behind)
-    version = VERSIONS[client.address.version] << 4
+    version = VERSIONS[client.address.version] << 4  # DPVS goes by the client's family
     opp = bytearray(HEADER.pack(version, Protocol.UDP, HEADER.size + len(option)) + option)
-    return header._replace(protocol=PROTOCOL), opp + behind
+    return header._replace(protocol=PROTOCOL_OPP), opp + behind
 
 
 def carrier(path: Path) -> Packet:

@@ -10,6 +10,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from ipvsca.address import Endpoint
+from ipvsca.wire.uoa import Told, parse_ipo, parse_opp, strip
 from tests.lab import addresses as a
 from tests.lab.fullnat import Fullnat
 from tests.lab.messages import Announce, Protocol, Service, Settings, Uoa, UoaMode
@@ -58,8 +59,8 @@ def datagram(source: Endpoint, destination: Endpoint, payload: bytes, **fields: 
     return UDP(sport=source.port, dport=destination.port, **fields) / Raw(payload)
 
 
-def plain(source: Endpoint, destination: Endpoint, payload: bytes = b"odd") -> bytes:
-    return bytes(network(source, destination) / datagram(source, destination, payload))
+def plain(source: Endpoint, destination: Endpoint, payload: bytes = b"odd", **fields: int) -> bytes:
+    return bytes(network(source, destination) / datagram(source, destination, payload, **fields))
 
 
 def ipo(way: Way, payload: bytes, **fields: int) -> bytes:
@@ -78,12 +79,19 @@ def opp(way: Way, payload: bytes) -> bytes:
     return bytes(network(local, real, nh=248) / Raw(OPP_HEADERS[option] + option + behind))
 
 
+def told(way: Way) -> Told:
+    client, _, local, real, _ = way
+    return Told(local, real, client)
+
+
 @to_ipv4
 @every_payload
 def test_ipo_is_an_option_of_the_ipv4_header(way: Way, payload: bytes) -> None:
     client, vip, *_ = way
     fullnat = director(way, Uoa(UoaMode.IPO))
-    assert fullnat.handle(plain(client, vip, payload)) == [ipo(way, payload)]
+    (sent,) = fullnat.handle(plain(client, vip, payload))
+    assert sent == ipo(way, payload)
+    assert parse_ipo(sent).told == told(way)
 
 
 @every_way
@@ -91,7 +99,12 @@ def test_ipo_is_an_option_of_the_ipv4_header(way: Way, payload: bytes) -> None:
 def test_opp_is_a_header_between_ip_and_udp(way: Way, payload: bytes) -> None:
     client, vip, *_ = way
     fullnat = director(way, Uoa(UoaMode.OPP))
-    assert fullnat.handle(plain(client, vip, payload)) == [opp(way, payload)]
+    (sent,) = fullnat.handle(plain(client, vip, payload))
+    assert sent == opp(way, payload)
+    assert parse_opp(sent).told == told(way)
+    _, _, local, real, _ = way
+    without_checksum = {"chksum": 0} if local.address.version == 4 else {}
+    assert strip(sent) == plain(local, real, payload, **without_checksum)
 
 
 @pytest.mark.parametrize("way", [V6, NAT46], ids=["v6", "nat46"])
