@@ -72,17 +72,26 @@ static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 t
 	return learnt;
 }
 
+/* Whether what is known of a flow (0: nothing) already says the same. */
+static __always_inline bool is_repeated(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
+{
+	return known && known->identity == learnt->identity && is_within(known->used_ns, learnt->used_ns, timeout_ns) &&
+	       is_same_client(&known->client, &learnt->client);
+}
+
 /* Count what it means for the table that a flow's client takes the place of what was known of it (0: nothing). */
 static __always_inline void count_learnt(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
 {
 	if (!known)
 		count(COUNTER_flows_new);
-	else if (!is_within(known->used_ns, learnt->used_ns, timeout_ns) ||
-		 !is_same_client(&known->client, &learnt->client))
+	else if (!is_repeated(known, learnt, timeout_ns))
 		count(COUNTER_flows_replaced);
 }
 
-/* Keep a client for its flow; what was known of this flow is forgotten. Not 0 where there is no memory. */
+/*
+ * Keep a client for its flow; what was known of this flow is forgotten. To hear the same once more, as from each of a flow's
+ * first datagrams, is a use of the flow and no more. Not 0 where there is no memory.
+ */
 static __always_inline long learn_flow(const struct flow *flow, const struct client *client, __u64 timeout_ns)
 {
 	struct learnt learnt = {
@@ -99,6 +108,10 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	known = flows.lookup(&key);
 	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
 	    (!known->is_ambiguous && is_same(&known->rip, &flow->rip))) {
+		if (!own && is_repeated(known, &learnt, timeout_ns)) {
+			known->used_ns = learnt.used_ns;
+			return 0;
+		}
 		count_learnt(known && !known->is_ambiguous ? known : own, &learnt, timeout_ns);
 		if (own)
 			flows.delete((struct flow *)flow); /* of a time when there was doubt */
@@ -115,6 +128,9 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 		key.rip = other.rip;
 		if (flows.update(&key, &other))
 			return -1;
+	} else if (is_repeated(own, &learnt, timeout_ns)) {
+		own->used_ns = learnt.used_ns;
+		return 0;
 	}
 	return flows.update((struct flow *)flow, &learnt);
 }

@@ -16,7 +16,8 @@ from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
 from ipvsca.settings import Settings
 
-_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt")
+_UOA = ("ipo", "opp")
+_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt", "ipo_learnt", "opp_learnt")
 
 _UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 _MALFORMED = "a director, or something between, writes broken TCP headers"
@@ -25,6 +26,9 @@ _CLIENT = "a director sends an address that no client can have"
 _MEMORY = "the kernel is short of memory"
 _ALMOST = "a director sends announcements that are almost right: see docs/wire-formats.md"
 _ON_THE_WAY = "something between changes announcements on their way from the director: look at the network"
+_ALMOST_UOA = "a director sends datagrams with UOA that are almost right: see docs/wire-formats.md"
+_DAMAGED = "datagrams are damaged on their way from the director: look at the network"
+_ELSEWHERE = "datagrams with UOA come to another host's hardware address: name the bridge in interfaces"
 _HINTS = {
     "refused_ack_untrusted": _UNTRUSTED,
     "refused_syn_untrusted": _UNTRUSTED,
@@ -52,6 +56,16 @@ _HINTS = {
     "refused_syn_conflict": "SYNs are damaged on their way from the director: look at the network",
     "refused_announcement_client": _CLIENT,
     "refused_announcement_memory": _MEMORY,
+    "recvmsg_unshowable": "clients have IPv6, servers IPv4: recvfrom keeps the LIP, or no answer could be sent",
+    **{f"refused_{form}_untrusted": _UNTRUSTED for form in _UOA},
+    **{f"refused_{form}_host": _ELSEWHERE for form in _UOA},
+    **{f"refused_{form}_malformed": _ALMOST_UOA for form in _UOA},
+    **{f"refused_{form}_length": _ALMOST_UOA for form in _UOA},
+    **{f"refused_{form}_checksum": _DAMAGED for form in _UOA},
+    **{f"refused_{form}_client": _CLIENT for form in _UOA},
+    **{f"refused_{form}_memory": _MEMORY for form in _UOA},
+    "refused_opp_fragment": "opp comes in fragments, which stay as they are: raise the MTU towards the server",
+    "refused_opp_room": "the kernel does not let opp be taken away inside VLAN tags: see docs/wire-formats.md",
     "syn_expired": "handshakes take longer than tcp_timeout: raise it",
 }
 """What an operator should think of where a counter is not 0."""

@@ -66,6 +66,16 @@ class Ipvsca:
             self.configure()
 
     @contextmanager
+    def having(self, key: str, value: str) -> Iterator[None]:
+        """A live setting has this value inside the block, and behind it the one it had before."""
+        before = self.run("get", key).stdout.strip()
+        self.run("set", f"{key}={value}")
+        try:
+            yield
+        finally:
+            self.run("set", before)
+
+    @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[str]]:
         """`ipvsca run`, from when it says that it is running; killed at the end of the block if it still is."""
         process: subprocess.Popen[str] = self.namespace.popen(

@@ -19,6 +19,8 @@ class LearntFrom(IntEnum):
     SYN = 2
     ANNOUNCEMENT = 3
     CONNECT = 4
+    IPO = 5
+    OPP = 6
 
 
 class PackedAddress(ctypes.Structure):
@@ -150,6 +152,7 @@ class Settings(ctypes.Structure):
         ("tcp_timeout_ns", ctypes.c_uint64),
         ("udp_timeout_ns", ctypes.c_uint64),
         ("tcp_connect", ctypes.c_uint64),
+        ("udp_restore", ctypes.c_uint64),
     ]
 
 

@@ -54,8 +54,8 @@ def test_syns_on_ethernet(programs: Mapping[Program, int], plane: DataPlane, see
     mutants = Mutants(seed, [bytes(case.packet) for case in ALL], segments)
     ingress = Ingress(programs[INGRESS_ETHERNET], plane)
     counted = _compare(ingress, mutants, batches, partial(expected, settings=DEFAULTS))
-    assert counted.keys() == SYNS
-    assert min(counted.values()) >= batches, counted
+    assert counted.keys() >= SYNS
+    assert min(counted[name] for name in SYNS) >= batches, counted
 
 
 @pytest.mark.parametrize(("seed", "batches"), [(2, 400)])
@@ -66,8 +66,8 @@ def test_syns_without_link_layer(programs: Mapping[Program, int], plane: DataPla
     mutants = Mutants(seed, [packet for _, packet in cases], other_segments(seed, fronts))
     ingress = Ingress(programs[INGRESS_IP], plane)
     counted = _compare(ingress, mutants, batches, partial(expected, settings=layer3.SETTINGS, ethernet=False))
-    assert counted.keys() == SYNS
-    assert min(counted.values()) >= batches, counted
+    assert counted.keys() >= SYNS
+    assert min(counted[name] for name in SYNS) >= batches, counted
 
 
 @pytest.mark.parametrize(("seed", "batches"), [(3, 400)])

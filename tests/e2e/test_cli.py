@@ -159,7 +159,10 @@ def test_another_cgroup_in_the_file_takes_effect_with_load(lab: Lab, ipvsca: Ipv
 
 @pytest.mark.usefixtures("file_again")
 def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
-    rest = f"lookup_calls=false\nmax_flows=131072\ninterfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    rest = (
+        "udp_restore=true\nlookup_calls=false\nmax_flows=131072\ninterfaces=auto\n"
+        f"cgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    )
     assert ipvsca.run("get").stdout == (
         f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=180\ntcp_connect=true\n{rest}"
     )
@@ -188,6 +191,7 @@ def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
         "tcp_timeout": {"value": 90, "file": 90},
         "udp_timeout": {"value": 180, "file": 180},
         "tcp_connect": {"value": False, "file": True},
+        "udp_restore": {"value": True, "file": True},
         "lookup_calls": {"value": False, "file": False},
         "max_flows": {"value": 131072, "file": 131072},
         "interfaces": {"value": "auto", "file": "auto"},

@@ -16,7 +16,7 @@ from ipvsca.cli import VERBS
 from ipvsca.counters import Meaning
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS, MEANINGS
-from ipvsca.wire import announcement, toa
+from ipvsca.wire import announcement, toa, uoa
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -195,6 +195,7 @@ def test_no_counter_is_described_that_does_not_exist() -> None:
     [
         *((verdict, "How a header is read", 2) for verdict in toa.Verdict),
         *((verdict, "How an announcement is read", 3) for verdict in announcement.Verdict),
+        *((verdict, "How UOA is read", 3) for verdict in uoa.Verdict),
     ],
 )
 def test_every_verdict_is_described(verdict: IntEnum, heading: str, level: int) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from ipvsca.address import Endpoint
 from ipvsca.wire import announcement
 from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 from ipvsca.wire.toa import TCP_HEADER, Parsed, Verdict
 from tests.lab.checksum import checksum
 
 LONGEST_HEADER = 15  # words of 4 bytes
 
-_PROTOCOLS = {"TCP": announcement.PROTOCOL_TCP, "UDP": announcement.PROTOCOL_UDP}
+_PROTOCOLS = {"TCP": PROTOCOL_TCP, "UDP": PROTOCOL_UDP}
 _RIGHT_CHECKSUM, _NO_CHECKSUM = "----", "0000"
 _IP_CHECKSUM, _ICMP_CHECKSUM = 10, 2  # where they stand
 _FOLDER = Path(__file__).parent
