@@ -63,7 +63,12 @@
 	COUNTER(refused_opp_untrusted,   "opp from a source that is not trusted") \
 	COUNTER(refused_opp_host,        "opp that was not sent to this host alone (broadcast, multicast)") \
 	COUNTER(refused_opp_memory,      "opp whose client could not be kept: no memory") \
-	COUNTER(refused_opp_room,        "opp that the kernel did not let us take away: inside VLAN tags, or no memory")
+	COUNTER(refused_opp_room,        "opp that the kernel did not let us take away: inside VLAN tags, or no memory") \
+	COUNTER(getsockopt_answered,     "lookup calls of DPVS answered with the client") \
+	COUNTER(getsockopt_unknown,      "lookup calls about a connection or flow whose client is not known") \
+	COUNTER(getsockopt_not_nat64,    "lookup calls for the IPv6 client of a connection that has none: getpeername tells the client") \
+	COUNTER(getsockopt_invalid,      "lookup calls with too small a buffer or an unknown address family, or on a socket that is not connected") \
+	COUNTER(getsockopt_unreadable,   "lookup calls whose question could not be read")
 /* clang-format on */
 
 #define COUNTER_MEMBER(name, help) COUNTER_##name,

@@ -42,27 +42,34 @@ static __always_inline void use_flow(struct learnt *learnt, __u64 timeout_ns, __
 }
 
 /*
- * The client of a flow. Its rip is what the socket that asks is bound to: NOWHERE is answered only where there is no doubt
- * which flow is meant.
+ * The entry that is asked for a flow's client. Its rip is what the socket that asks is bound to; for NOWHERE this may be an
+ * ambiguous one.
  */
-static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
+static __always_inline struct learnt *find_entry(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
 {
 	struct flow key = *flow;
 	struct learnt *learnt;
 
 	key.rip = NOWHERE;
 	learnt = alive_at(&key, timeout_ns, now_ns);
-	if (is_nowhere(&flow->rip)) {
-		if (learnt && learnt->is_ambiguous) {
-			use_flow(learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
-			count(COUNTER_recvmsg_ambiguous);
-			return 0;
-		}
+	if (is_nowhere(&flow->rip))
 		return learnt;
-	}
 	if (learnt && !learnt->is_ambiguous && is_same(&learnt->rip, &flow->rip))
 		return learnt;
 	return alive_at(flow, timeout_ns, now_ns);
+}
+
+/* The client of a flow: only where there is no doubt which flow is meant. */
+static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
+{
+	struct learnt *learnt = find_entry(flow, timeout_ns, now_ns);
+
+	if (learnt && learnt->is_ambiguous) {
+		use_flow(learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
+		count(COUNTER_recvmsg_ambiguous);
+		return 0;
+	}
+	return learnt;
 }
 
 /* Whether what is known of a flow (0: nothing) already says the same. */

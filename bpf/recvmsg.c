@@ -1,5 +1,6 @@
 /* cgroup recvmsg: recvfrom, recvmsg, recvmmsg give the client as a datagram's source. Never refuses the call. */
 #include "flows.h"
+#include "received.h"
 #include "socket.h"
 
 /*
@@ -28,6 +29,7 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 
 	if (!settings || !read_local_end(call, &flow.rip, &flow.rport))
 		return false;
+	keep_received(call->sk, &flow);
 	timeout_ns = settings->udp_timeout_ns;
 	now_ns = bpf_ktime_get_ns();
 	learnt = find_flow(&flow, timeout_ns, now_ns);

@@ -116,6 +116,12 @@ struct director {
 	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
+/* The flow of the datagram that a socket received last, as it was looked up, and the thread that received it. */
+struct received {
+	struct flow flow;
+	__u64 thread; /* a number that no other thread has at the time */
+};
+
 struct prefix {
 	__u32 length; /* bits, 0 to 128, counted in the 16-byte form */
 	struct address address;

@@ -148,19 +148,20 @@ def _requirements(settings: Settings) -> Iterator[Finding]:
 
 
 def _attachments(settings: Settings) -> Iterator[Finding]:
-    loaded = _loaded(settings.pin_path)
+    loaded = _loaded(settings)
     yield loaded
     if not loaded.ok:
         return
     try:
         cgroup = machine.cgroup_path(settings.cgroup)
-        yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup)
+        yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup, settings)
         yield from _interface_attachments(Pins.at(settings.pin_path), settings)
     except Problem as problem:
         yield Finding("the cgroup and interfaces of the settings", str(problem))
 
 
-def _loaded(pin_path: Path) -> Finding:
+def _loaded(settings: Settings) -> Finding:
+    pin_path = settings.pin_path
     try:
         with DataPlane(pin_path) as plane:
             build = plane.build()
@@ -171,14 +172,14 @@ def _loaded(pin_path: Path) -> Finding:
     if not build.digest:
         return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")
     version = build.version.decode()
-    suffix = (
-        "" if loader.is_current(pin_path) else " (not from the sources of this ipvsca: `ipvsca load` replaces them)"
-    )
-    return Finding(f"programs of version {version} are loaded{suffix}")
+    others = " (not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
+    return Finding(f"programs of version {version} are loaded{'' if loader.is_current(settings) else others}")
 
 
-def _cgroup_attachments(pins: Pins, cgroup: Path) -> Iterator[Finding]:
+def _cgroup_attachments(pins: Pins, cgroup: Path, settings: Settings) -> Iterator[Finding]:
     for program in CGROUP_PROGRAMS:
+        if not program.is_wanted(settings):
+            continue
         what = f"{program.name} on {cgroup}: {program.does}"
         yield Finding(what, None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`")
 

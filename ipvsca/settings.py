@@ -187,6 +187,12 @@ class Settings:
         "recvfrom gives the client of a UDP flow; false: applications see the director, and look the client up",
         live=True,
     )
+    lookup_calls: bool = _setting(
+        False,
+        _switch,
+        "true or false",
+        "DPVS's lookup calls (getsockopt) are answered, at a price for all calls of getsockopt",
+    )
     max_flows: int = _setting(
         131072,
         _flows,

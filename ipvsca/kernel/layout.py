@@ -132,6 +132,12 @@ class Director(ctypes.Structure):
     _fields_ = [("local", PackedEndpoint), ("pad", ctypes.c_uint8 * 4), ("learnt_ns", ctypes.c_uint64)]
 
 
+class Received(ctypes.Structure):
+    """struct received."""
+
+    _fields_ = [("flow", Flow), ("thread", ctypes.c_uint64)]
+
+
 class Prefix(ctypes.Structure):
     """struct prefix, the key of an LPM trie. `length` is in bits of the 16-byte form."""
 

@@ -7,9 +7,6 @@ import select
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-
-import pytest
 
 from ipvsca.address import Address, Endpoint
 from ipvsca.dataplane import DataPlane
@@ -21,9 +18,7 @@ from tests.e2e.datagrams import ANY, SERVER_PORT, SERVICE_PORT, Datagrams
 from tests.e2e.traffic import TIMEOUT_S, own_address
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
-from tests.lab.control import Director
 from tests.lab.messages import Announce
-from tests.lab.topology import Lab
 from tests.rig import Ipvsca
 
 RECVMMSG = udp_app("c-recvmmsg")
@@ -31,11 +26,6 @@ VIP = Endpoint(a.VIP_V4, SERVICE_PORT)
 FLOWS = 10_000
 ROUNDS = 20
 WINDOW = 200  # datagrams under way at once: more than that, sockets' buffers would drop
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 @contextmanager

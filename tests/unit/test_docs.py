@@ -174,7 +174,11 @@ def test_every_counter_is_described(counter: Meaning) -> None:
 def remembering() -> set[str]:
     """The counters that the programs count with count_from()."""
     source = "".join(path.read_text() for path in sorted((REPOSITORY / "bpf").glob("*.[ch]")))
-    plain = {name for call in re.findall(r"\bcount\(([^;]*)\);", source) for name in re.findall(r"COUNTER_(\w+)", call)}
+    plain = {
+        name
+        for call in re.findall(r"\b(?:count|refuse)\(([^;]*)\);", source)
+        for name in re.findall(r"COUNTER_(\w+)", call)
+    }
     return {counter.name for counter in counters.meanings()} - plain
 
 

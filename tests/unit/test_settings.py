@@ -31,6 +31,7 @@ TAKES = {
     "udp_timeout": "whole seconds, 1 to 604800",
     "tcp_connect": "true or false",
     "udp_restore": "true or false",
+    "lookup_calls": "true or false",
     "max_flows": "a whole number, 1024 to 16777216",
     "interfaces": (
         '"auto" (every interface where packets first arrive), a name or a list of names, e.g. ["eth0"]; [] for none'
@@ -46,6 +47,7 @@ OTHER = Settings(
     udp_timeout=18,
     tcp_connect=False,
     udp_restore=False,
+    lookup_calls=True,
     max_flows=4096,
     interfaces=("eth7",),
     cgroup="/somewhere",
@@ -119,6 +121,8 @@ another word for true             | tcp_connect = "on"                   |
 a list of truth values            | tcp_connect = [true]                 |
 an empty word for a truth value   | tcp_connect = ""                     |
 a number for no                   | udp_restore = 0                      |
+0 for no lookup calls             | lookup_calls = 0                     |
+a truth value in quotes, again    | lookup_calls = "false"               |
 no flows                          | max_flows = 0                        |
 a flow too few                    | max_flows = 1023                     |
 a flow too many                   | max_flows = 16777217                 |
@@ -242,6 +246,7 @@ def test_the_defaults() -> None:
         "udp_timeout": 180,
         "tcp_connect": True,
         "udp_restore": True,
+        "lookup_calls": False,
         "max_flows": 131072,
         "interfaces": "auto",
         "cgroup": "auto",
@@ -288,6 +293,8 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         ("tcp_connect = false", {"tcp_connect": False}),
         ("tcp_connect = true", {}),
         ("udp_restore = false", {"udp_restore": False}),
+        ("lookup_calls = true", {"lookup_calls": True}),
+        ("lookup_calls = false", {}),
         ("max_flows = 1024", {"max_flows": 1024}),
         ("max_flows = 0x100_0000", {"max_flows": 16777216}),
         ('interfaces = ["auto"]', {"interfaces": "auto"}),
@@ -484,6 +491,7 @@ TWO_PREFIXES = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
         ("tcp_connect=true", {"tcp_connect": True}),
         (" tcp_connect = false ", {"tcp_connect": False}),
         ("udp_restore=false", {"udp_restore": False}),
+        ("lookup_calls=false", {"lookup_calls": False}),
         ("max_flows=2_048", {"max_flows": 2048}),
         ("interfaces=eth0,eth1", {"interfaces": ("eth0", "eth1")}),
         ("interfaces=[]", {"interfaces": ()}),
