@@ -89,7 +89,7 @@ static __always_inline struct address address_asked(__u16 family, struct address
 
 /*
  * The flow that is asked about, as a datagram of it is looked up when this socket receives it. False where no such datagram
- * can reach this socket: nobody is told here what recvfrom would not tell.
+ * can reach this socket. One that is bound to no port is there to ask only, and may ask about any flow, as with uoa.ko.
  */
 static __always_inline bool flow_asked(struct bpf_sock *socket, const struct uoa_lookup *question, struct flow *flow)
 {
@@ -99,6 +99,8 @@ static __always_inline bool flow_asked(struct bpf_sock *socket, const struct uoa
 	flow->lport = question->sport;
 	flow->protocol = PROTOCOL_UDP;
 	local_end(socket, &flow->rip, &flow->rport);
+	if (!flow->rport)
+		flow->rport = question->dport;
 	if (is_nowhere(&flow->rip))
 		flow->rip = daddr;
 	return flow->rport == question->dport && (is_nowhere(&daddr) || is_same(&daddr, &flow->rip));

@@ -188,11 +188,19 @@ def test_whom_a_lookup_names(datagrams: Datagrams, loaded: Ipvsca, bound_to: str
             assert call.uoa("s", lip, SERVER_PORT, family=family) == errno.EINVAL
 
 
-def test_nobody_asks_about_the_flows_of_others(datagrams: Datagrams, loaded: Ipvsca) -> None:
-    """A socket is told what it can receive, and no more."""
+def test_a_socket_that_is_there_to_ask_only(datagrams: Datagrams, loaded: Ipvsca) -> None:
+    with one_flow(datagrams, str(RIP)) as (call, client, lip):
+        call.run("t = socket(AF_INET, SOCK_DGRAM)")
+        for daddr in ("", str(RIP)):
+            assert call.uoa("t", lip, SERVER_PORT, daddr) == client
+        assert call.uoa("t", client, SERVER_PORT, str(RIP)) == client
+        assert call.uoa("t", lip, SERVER_PORT, str(OTHER_RIP)) == errno.ENOENT
+        assert call.uoa("t", lip, SERVER_PORT + 1) == errno.ENOENT
+
+
+def test_nobody_asks_about_the_flows_of_another_port(datagrams: Datagrams, loaded: Ipvsca) -> None:
     with one_flow(datagrams) as (call, client, lip):
         call.run("t = socket(AF_INET, SOCK_DGRAM)")
-        assert call.uoa("t", lip, SERVER_PORT) == errno.ENOENT
         call.run(f"t.bind(('0.0.0.0', {SERVER_PORT + 1}))")
         for saddr in (lip, client):
             for port in (SERVER_PORT, SERVER_PORT + 1):

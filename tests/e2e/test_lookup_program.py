@@ -257,8 +257,9 @@ OTHERS = """
 int others_answer(struct bpf_sockopt *call)
 {
 	__u8 *value = call->optval;
+	bool is_theirs = *(volatile __s32 *)&call->level == 0xdead || *(volatile __s32 *)&call->optlen == 99;
 
-	if (*(volatile __s32 *)&call->level == 0xdead && (void *)(value + 1) <= call->optval_end) {
+	if (is_theirs && (void *)(value + 1) <= call->optval_end) {
 		*value = 42;
 		*(volatile __s32 *)&call->optlen = 1;
 		*(volatile __s32 *)&call->retval = 0;
@@ -275,7 +276,10 @@ int others_refusal(struct bpf_sockopt *call)
 
 @contextmanager
 def others(lab: Lab, *cgroups: Path) -> Iterator[None]:
-    """Programs of somebody else: one has an option of its own, one forbids to ask for a socket's type."""
+    """Programs of somebody else.
+
+    One answers a level of its own, and whatever has room for 99 bytes; one forbids to ask for a socket's type.
+    """
     with compiler.compiled(OTHERS, lab.bpffs, 1024) as module, ExitStack() as stack:
         for cgroup in cgroups:
             folder = os.open(cgroup, os.O_RDONLY)
@@ -288,14 +292,16 @@ def others(lab: Lab, *cgroups: Path) -> Iterator[None]:
 
 def test_programs_of_others(lab: Lab, datagrams: Datagrams, ipvsca: Ipvsca) -> None:
     """On the same cgroup, before and behind ours, and on the one above."""
-    with ExitStack() as stack:
-        stack.enter_context(others(lab, lab.cgroup, lab.cgroup.parent))
-        stack.enter_context(ipvsca.loaded(lookup_calls=True))
-        stack.enter_context(others(lab, lab.cgroup))
-        call, question, client = stack.enter_context(received(datagrams))
+    with (
+        others(lab, lab.cgroup, lab.cgroup.parent),
+        ipvsca.loaded(lookup_calls=True),
+        others(lab, lab.cgroup),
+        received(datagrams) as (call, question, client),
+    ):
         for size in (1, 58, 65536):
             data = b"\xaa" * size
             assert call("s", 0xDEAD, 1, data) == (0, 1, b"\x2a" + data[1:])
+        assert call("s", socket.IPPROTO_IP, UOA_LOOKUP, question.ljust(99))[:2] == (0, 1)
         assert call("s", socket.SOL_SOCKET, socket.SO_TYPE, bytes(4))[0] == errno.EPERM
         assert call("s", socket.SOL_SOCKET, socket.SO_ERROR, b"\xaa" * 4) == (0, 4, bytes(4))
         assert answer(call, question) == own_address(client)

@@ -28,7 +28,7 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 # At the beginning of a shell line, behind the prompt, sudo or whatever else enters a namespace or names the program.
 COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:nsenter \S+ )?(?:\S*/bin/)?ipvsca (\S+)(.*)$")
 MAKE = re.compile(r"(?:sudo )?make (\w+)")
-OTHERS = {"syn_recv_sock_ip_vs_ca", "syn_recv_sock_no_ip_vs_ca"}
+OTHERS = {f"syn_recv_sock_{rest}" for rest in ("ip_vs_ca", "no_ip_vs_ca", "toa", "no_toa")}
 """Words that begin like a counter's name and are none."""
 
 ALL_COUNTERS = (*counters.meanings(), *counters.SWEPT.values())
