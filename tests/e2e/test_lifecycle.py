@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from ipvsca import loader, settings
+from ipvsca import cli, loader, settings
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, AttachType, Program, ProgramType
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
@@ -286,6 +287,32 @@ def test_a_first_load_that_fails_at_any_step_leaves_nothing(
         else:
             step.was_not_reached()
             loader.unload(wanted.pin_path)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_in_the_middle_of_an_undo_waits(
+    monkeypatch: pytest.MonkeyPatch, ipvsca: Ipvsca, picture: Picture, stop: signal.Signals
+) -> None:
+    """A load that fails by itself undoes all that it has done, and ends then."""
+    Pins.at(ipvsca.pin_path).make_folders()  # so that what is pinned has to go one by one
+    before, told = picture(), []
+    remove_pin = loader._remove_pin
+
+    def remove_pin_and_be_told(pin: Path) -> None:
+        if not told:
+            told.append(pin)
+            signal.raise_signal(stop)
+        remove_pin(pin)
+
+    monkeypatch.setattr(loader, "_remove_pin", remove_pin_and_be_told)
+    try:
+        with ipvsca.namespace.entered(), Step(loader, "_commit", 1).failing(monkeypatch):
+            assert cli.main(["load", "--config", str(ipvsca.config)]) == 128 + stop
+        settles(picture, before)
+        assert told
+    finally:
+        monkeypatch.undo()
+        ipvsca.run("unload")
 
 
 @every_step
