@@ -19,7 +19,7 @@ import pytest
 
 from ipvsca import settings
 from ipvsca.dataplane import DataPlane
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET, INGRESS_IP
+from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP
 from tests.apps.seen import read_answer
 from tests.e2e.test_devices import ACCEPT, CLIENT, LIPS, WAYS, shake_hands, tun
 from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic, assert_untouched
@@ -27,7 +27,7 @@ from tests.kernel_state import KernelState, settles, wait_until
 from tests.lab import addresses as a
 from tests.lab.messages import Toa, Where
 from tests.lab.topology import Lab
-from tests.rig import Ipvsca
+from tests.rig import CGROUP_PROGRAMS, Ipvsca
 
 Picture = Callable[[], KernelState]
 

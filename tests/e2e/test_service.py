@@ -266,7 +266,7 @@ def test_another_version_takes_over_with_reload(service: Service, traffic: Traff
     with under_way(service, traffic):
         before = service.machine.run("ipvsca", "check").stdout
         service.machine.run("sh", "-c", f"echo '/* another version */' >>/{INSTALLED}/bpf/peer.c")
-        assert "not from the sources of this ipvsca" in service.machine.run("ipvsca", "check").stdout
+        assert "not those of this ipvsca" in service.machine.run("ipvsca", "check").stdout
         service.systemctl("reload", DATA_PLANE)
         service.systemctl("restart", DAEMON)
         assert service.machine.run("ipvsca", "check").stdout.splitlines()[:18] == before.splitlines()[:18]
