@@ -5,8 +5,8 @@ PYTHON := /usr/bin/python3
 VENV := .venv/bin
 
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
-needs-venv := python3-bpfcc python3-pyroute2 python3-venv
-needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps systemd unbound)
+needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
 needs-lint := $(needs-venv) clang-format-14
 needs-all := $(sort $(needs-test) $(needs-lint))
 
@@ -59,11 +59,11 @@ $(VENV)/ipvsca: pyproject.toml | packages-venv
 	$(VENV)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# What Debian merely recommends stays away, lest kernel headers come along. No service is started: nginx and unbound
-# are to lie ready for the demo and the tests, not to serve on this machine's ports.
+# What Debian merely recommends stays away, lest kernel headers come along. No service is started: nginx, unbound
+# and Prometheus are to lie ready for the demo and the tests, not to serve on this machine's ports.
 APT := apt-get -qq -o DPkg::Lock::Timeout=300
 NO_SERVICES := /usr/sbin/policy-rc.d
-SERVICES := nginx unbound
+SERVICES := nginx prometheus unbound
 
 packages-%:
 	@missing=$$(printf '%s\n' $(needs-$*) | grep -vxF "$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' \

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import array
 import ctypes
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.kernel import layout
@@ -18,6 +20,25 @@ from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 _KEY = ctypes.sizeof(layout.Flow)
 _VALUE = ctypes.sizeof(layout.Learnt)
 _WORD = 8  # bytes of an item of array type Q
+
+
+@dataclass
+class Sweeps:
+    """What the sweeps of this process have been."""
+
+    count: int = 0
+    seconds: float = 0.0
+    """How long all of them took."""
+    last_s: float | None = None
+    """When the last one ended, in seconds since the epoch; None before the first."""
+
+    def sweep(self, plane: DataPlane, now_ns: int) -> None:
+        """The next one."""
+        begun = time.monotonic()
+        sweep(plane, now_ns)
+        self.count += 1
+        self.seconds += time.monotonic() - begun
+        self.last_s = time.time()
 
 
 def sweep(plane: DataPlane, now_ns: int) -> None:

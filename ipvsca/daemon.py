@@ -19,6 +19,7 @@ from ipvsca.kernel.links import LinkChanges
 from ipvsca.notify import Notifier, watchdog_interval_s
 from ipvsca.refusals import Refusals
 from ipvsca.settings import MEANINGS, Settings, as_text
+from ipvsca.web.server import Web
 
 LONGEST_INTERVAL_S = 10.0
 
@@ -46,12 +47,15 @@ class _Daemon:
         self._links = links
         self._missing: list[str] = []
         self._notifier = Notifier()
+        self._sweeps = ageing.Sweeps()
+        self._web = Web(settings, self._sweeps)
         with DataPlane(settings.pin_path) as plane:
             self._refusals = Refusals(plane.counts(), time.monotonic_ns())
 
     def run(self) -> None:
         self._follow()
         next_sweep_s = self._sweep()
+        self._web.start()
         self._notifier.ready("restoring")
         print("running", flush=True)
         while (received := self._wait(next_sweep_s)) not in (signal.SIGTERM, signal.SIGINT):
@@ -62,6 +66,7 @@ class _Daemon:
             if time.monotonic() >= next_sweep_s:
                 next_sweep_s = self._sweep()
         self._notifier.stopping()
+        self._web.stop()
 
     def _wait(self, until_s: float) -> int | None:
         """The signal that came; None when it is time to sweep, or to show that we are alive."""
@@ -74,7 +79,7 @@ class _Daemon:
         """Gives when the next one is due. Maps are opened anew each time, to see whether they are still there."""
         now_ns = time.monotonic_ns()
         with DataPlane(self._settings.pin_path) as plane:
-            ageing.sweep(plane, now_ns)
+            self._sweeps.sweep(plane, now_ns)
             settings = plane.settings()
             for line in self._refusals.grown(plane.counts(), now_ns):
                 _log.warning("%s", line)
@@ -108,4 +113,5 @@ class _Daemon:
         _log.info("reloaded" if done.changes else "reloaded: nothing has changed")
         self._settings = replace(wanted, pin_path=self._settings.pin_path)
         self._follow()
+        self._web.restart(self._settings)
         self._notifier.ready("restoring")

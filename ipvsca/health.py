@@ -82,6 +82,10 @@ class Finding:
 
     what: str
     remedy: str | None = None
+    program: str | None = None
+    """The name of the program, where it is about one on the cgroup."""
+    interface: str | None = None
+    """The name of the interface, where it is about one."""
 
     @property
     def ok(self) -> bool:
@@ -124,7 +128,7 @@ def examine(settings: Settings) -> Health:
     seen = [counts[name] for name in _OPTION_SEEN if name in counts and counts[name].last_ns]
     return Health(
         tuple(_requirements(settings)),
-        tuple(_attachments(settings)),
+        attachments(settings),
         tuple(_hints(counts)),
         max(seen, key=lambda count: count.last_ns, default=None),
     )
@@ -145,6 +149,11 @@ def _requirements(settings: Settings) -> Iterator[Finding]:
             yield Finding(what)
         except Problem as problem:
             yield Finding(what, str(problem))
+
+
+def attachments(settings: Settings) -> tuple[Finding, ...]:
+    """Whether programs are loaded, then each place where one has to be attached; what `examine` finds of that."""
+    return tuple(_attachments(settings))
 
 
 def _attachments(settings: Settings) -> Iterator[Finding]:
@@ -181,7 +190,8 @@ def _cgroup_attachments(pins: Pins, cgroup: Path, settings: Settings) -> Iterato
         if not program.is_wanted(settings):
             continue
         what = f"{program.name} on {cgroup}: {program.does}"
-        yield Finding(what, None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`")
+        remedy = None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`"
+        yield Finding(what, remedy, program=program.name)
 
 
 def _is_linked(pin: Path, cgroup: Path) -> bool:
@@ -196,21 +206,20 @@ def _interface_attachments(pins: Pins, settings: Settings) -> Iterator[Finding]:
         for interface in interfaces.select(settings.interfaces):
             yield _interface_attachment(pins, interfaces, interface)
     for name in missing(settings.interfaces):
-        yield Finding(f"tc ingress of {name}", "there is no such interface (yet)")
+        yield Finding(f"tc ingress of {name}", "there is no such interface (yet)", interface=name)
 
 
 def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interface) -> Finding:
     what = f"tc ingress of {interface.name}"
     found = interfaces.ours(interface.index, pins.root)
     if found is None or found[1].program_id not in _program_ids(pins):
-        return Finding(what, "not attached: `ipvsca load`")
+        return Finding(what, "not attached: `ipvsca load`", interface=interface.name)
     in_order = interfaces.filters(interface.index)
     before = [
         other.name or other.kind for other in in_order[: in_order.index(found[0])] if Mark.parse(other.name) is None
     ]
-    return Finding(
-        f"{what} (behind other filters, which may keep SYNs from it: {', '.join(before)})" if before else what
-    )
+    behind = f" (behind other filters, which may keep SYNs from it: {', '.join(before)})" if before else ""
+    return Finding(f"{what}{behind}", interface=interface.name)
 
 
 def _program_ids(pins: Pins) -> set[int]:

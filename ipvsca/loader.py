@@ -186,6 +186,9 @@ def in_force(settings: Settings) -> Settings:
             cgroup=_cgroup_in_force(pins, settings.cgroup),
             lookup_calls=_lookup_calls_in_force(pins),
             pin_path=settings.pin_path,
+            metrics=settings.metrics,  # the daemon's; nothing pinned tells of them
+            metrics_tls=settings.metrics_tls,
+            metrics_login=settings.metrics_login,
         )
 
 

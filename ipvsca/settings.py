@@ -10,13 +10,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from ipvsca.address import V4_MAPPED
+from ipvsca.address import V4_MAPPED, Endpoint
 from ipvsca.errors import ConfigurationError
 from ipvsca.wire import toa
 
 Network = IPv4Network | IPv6Network
 
 DEFAULT_FILE = Path("/etc/ipvsca/ipvsca.toml")
+
+OFF = "off"
+"""The value of a setting that something is not to be done."""
 
 # Option kinds that TCP itself uses (IANA, TCP parameters): taking one for an address would misread ordinary segments.
 _TCP_KINDS = {*range(9), 19, 28, 29, 30, 34}
@@ -29,6 +32,7 @@ _LONGEST_NAME = 15  # IFNAMSIZ - 1
 _LONGEST_SHOWN = 200  # of a wrong value, in a message
 
 _WITH_LOAD = "`ipvsca load`"
+_WITH_DAEMON = "`systemctl reload ipvsca-daemon`, or SIGHUP to `ipvsca run`"
 _WITH_UNLOAD = "`ipvsca unload`, then `ipvsca load`; clients known until then are lost"
 
 
@@ -102,6 +106,29 @@ def _pin_path(value: object) -> Path:
     if length > _LONGEST_PIN_PATH:
         raise ValueError(f"{length} bytes, at most {_LONGEST_PIN_PATH}")
     return path
+
+
+def _listen(value: object) -> str:
+    if value in ("", OFF):
+        return OFF
+    if not isinstance(value, str):
+        raise ValueError
+    endpoint = Endpoint.parse(value)
+    if endpoint.port == 0:
+        raise ValueError("port 0 is none to be found at")
+    return str(endpoint)
+
+
+def _certificate_and_key(value: object) -> str | tuple[Path, Path]:
+    if value == OFF:
+        return OFF
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError
+    return _path(value[0]), _path(value[1])
+
+
+def _file(value: object) -> str | Path:
+    return OFF if value == OFF else _path(value)
 
 
 def _path(value: object) -> Path:
@@ -231,6 +258,28 @@ class Settings:
         'an absolute path in a BPF file system, without " and \\',
         "where programs and maps are pinned",
         steps=f"{_WITH_UNLOAD}; unload before the file is changed",
+    )
+    metrics: str = _setting(
+        "127.0.0.1:9255",
+        _listen,
+        'an address and port, e.g. "127.0.0.1:9255" or "[::]:9255", or "off"',
+        "where the daemon serves metrics, health and a page to look at",
+        steps=_WITH_DAEMON,
+    )
+    metrics_tls: str | tuple[Path, Path] = _setting(
+        OFF,
+        _certificate_and_key,
+        'the absolute paths of a certificate (with its chain) and its key, e.g. ["/etc/ipvsca/cert.pem",'
+        ' "/etc/ipvsca/key.pem"], or "off"',
+        "serve them by HTTPS instead of HTTP",
+        steps=_WITH_DAEMON,
+    )
+    metrics_login: str | Path = _setting(
+        OFF,
+        _file,
+        'the absolute path of a file with one line, USER:PASSWORD, or "off"',
+        "ask for a user's name and password (HTTP's basic authentication)",
+        steps=_WITH_DAEMON,
     )
 
 

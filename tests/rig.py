@@ -29,11 +29,11 @@ class Ipvsca:
         self.namespace = namespace
         self.pin_path = pin_path
         self.config = folder / f"{pin_path.name}.toml"
-        self._settings: dict[str, object] = {"pin_path": str(pin_path), "cgroup": str(cgroup)}
+        self._settings: dict[str, object] = {"pin_path": str(pin_path), "cgroup": str(cgroup), "metrics": "off"}
         self.configure()
 
     def configure(self, **settings: object) -> None:
-        """Write the configuration file: these settings beside pin_path and cgroup, defaults for the others."""
+        """Write the configuration file: these settings beside its own, defaults for the others."""
         lines = (f"{key} = {json.dumps(value)}\n" for key, value in (self._settings | settings).items())
         self.config.write_text("".join(lines))
 

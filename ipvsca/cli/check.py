@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 
 from ipvsca import health, settings
-from ipvsca.cli.output import coloured, print_json, since
+from ipvsca.cli.output import coloured, print_json
+from ipvsca.durations import since
 from ipvsca.health import Finding, Health
 
 _GREEN, _RED, _YELLOW = 32, 31, 33

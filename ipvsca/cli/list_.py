@@ -27,8 +27,8 @@ from socket import ntohs
 
 from ipvsca import settings
 from ipvsca.address import Address, Endpoint
-from ipvsca.cli.output import duration
 from ipvsca.dataplane import NANOSECONDS, DataPlane
+from ipvsca.durations import duration
 from ipvsca.errors import ConfigurationError
 from ipvsca.kernel import layout
 from ipvsca.kernel.sockets import Connection, restored_connections

@@ -16,7 +16,7 @@ import os
 import signal
 from functools import partial
 
-from ipvsca import daemon, log, settings
+from ipvsca import log, settings
 from ipvsca.cli import load
 from ipvsca.cli.status import status_of
 
@@ -31,6 +31,8 @@ def run(parsed: argparse.Namespace) -> int:
     wanted = read()
     status, is_stopped = (0, False) if parsed.no_load else _load_in_a_child(parsed)
     if status == 0 and not is_stopped:
+        from ipvsca import daemon  # which brings an HTTP server along: no other verb needs that
+
         daemon.run(wanted, read)
     return status
 

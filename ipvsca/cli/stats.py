@@ -15,8 +15,9 @@ import argparse
 from collections.abc import Mapping
 
 from ipvsca import __version__, settings
-from ipvsca.cli.output import print_json, since
+from ipvsca.cli.output import print_json
 from ipvsca.dataplane import Count, DataPlane
+from ipvsca.durations import since
 
 _PROCFS = {
     "syn_recv_sock_ip_vs_ca": ("tcp_restored_ack", "tcp_restored_syn", "tcp_restored_announcement"),

@@ -18,6 +18,7 @@ from ipvsca.kernel.programs import AttachType
 
 BATCH = 4096  # entries in one call; more than a bucket of a hash ever holds
 ANY = 0  # BPF_ANY: make or replace
+BPF_STATS_RUN_TIME = 0
 
 Info = TypeVar("Info", bound=ctypes.Structure)
 
@@ -37,12 +38,15 @@ class MapInfo(ctypes.Structure):
 
 
 class ProgramInfo(ctypes.Structure):
-    """The beginning of struct bpf_prog_info (linux/bpf.h)."""
+    """The beginning of struct bpf_prog_info (linux/bpf.h); what the kernel would copy elsewhere is not asked for."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
         ("tag", ctypes.c_uint8 * 8),
+        ("lengths_and_lists", ctypes.c_uint8 * 176),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_count", ctypes.c_uint64),
     ]
 
 
@@ -102,6 +106,16 @@ def beside(path: Path) -> Path:
 def program_id(fd: int) -> int:
     """The kernel's id of a program, as bpftool shows it."""
     return int(_info(fd, ProgramInfo).id)
+
+
+def program_info(fd: int) -> ProgramInfo:
+    """A program's id, and how long and how often it has run while the kernel measured that."""
+    return _info(fd, ProgramInfo)
+
+
+def measure_run_times() -> int:
+    """Have the kernel measure every program's run time, as long as the descriptor that this gives is open."""
+    return _checked(_libbpf().bpf_enable_stats(BPF_STATS_RUN_TIME))
 
 
 def program_by_id(number: int) -> int:

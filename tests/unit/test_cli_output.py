@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ipvsca import __version__, cli, counters, health
+from ipvsca import __version__, cli, counters, durations, health
 from ipvsca.address import Endpoint
 from ipvsca.cli import list_, output, stats
 from ipvsca.cli.status import status_of
@@ -62,12 +62,12 @@ def count(name: str, *per_cpu: int, seconds_ago: float | None = None, source: st
     ],
 )
 def test_a_duration_has_one_unit(seconds: float, text: str) -> None:
-    assert output.duration(seconds) == text
+    assert durations.duration(seconds) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "never"), (0.0, "0.0 s ago"), (90.0, "90 s ago")])
 def test_how_long_ago(seconds: float | None, text: str) -> None:
-    assert output.since(seconds) == text
+    assert durations.since(seconds) == text
 
 
 class Terminal:

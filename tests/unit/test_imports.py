@@ -16,18 +16,26 @@ PACKAGE = Path(__file__).parents[2] / "ipvsca"
 LAYERS = (
     ("ipvsca.__main__",),
     ("ipvsca.cli",),
-    ("ipvsca.daemon", "ipvsca.health"),
+    ("ipvsca.daemon",),
+    ("ipvsca.web",),
+    ("ipvsca.health",),
     ("ipvsca.ageing", "ipvsca.refusals"),
     ("ipvsca.loader",),
+    ("ipvsca.cost", "ipvsca.traffic"),
     ("ipvsca.dataplane",),
     ("ipvsca.counters", "ipvsca.settings"),
     ("ipvsca.kernel",),
     ("ipvsca.wire",),
-    ("ipvsca.address", "ipvsca.errors", "ipvsca.log", "ipvsca.notify"),
+    ("ipvsca.address", "ipvsca.durations", "ipvsca.errors", "ipvsca.log", "ipvsca.notify"),
     ("ipvsca",),
 )
 
-ONLY_IMPORTED_BY = {"bcc": "ipvsca.kernel.compiler", "pyroute2": "ipvsca.kernel.interfaces"}
+ONLY_IMPORTED_BY = {
+    "bcc": "ipvsca.kernel.compiler",
+    "prometheus_client": "ipvsca.web.metrics",
+    "pyroute2": "ipvsca.kernel.interfaces",
+    "rich": "ipvsca.cli.top",
+}
 
 PURE = ("ipvsca.address", "ipvsca.errors", "ipvsca.wire")
 HARMLESS = {"__future__", "collections", "dataclasses", "enum", "ipaddress", "struct", "typing"}
