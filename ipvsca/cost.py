@@ -21,6 +21,10 @@ class Cost:
     seconds: float
     runs: int
 
+    def __sub__(self, earlier: Cost) -> Cost:
+        """What came in between; nothing where the program was replaced meanwhile."""
+        return Cost(max(0.0, self.seconds - earlier.seconds), max(0, self.runs - earlier.runs))
+
 
 def is_measured() -> bool:
     """Whether the sysctl kernel.bpf_stats_enabled is on."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ipvsca import __version__
-from ipvsca.cli import check, get, list_, load, run, set_, stats, unload
+from ipvsca.cli import check, get, list_, load, run, set_, stats, top, unload
 from ipvsca.cli.status import status_of
 from ipvsca.settings import DEFAULT_FILE
 
@@ -19,6 +19,7 @@ VERBS: dict[str, ModuleType] = {
     "check": check,
     "stats": stats,
     "list": list_,
+    "top": top,
     "get": get,
     "set": set_,
 }

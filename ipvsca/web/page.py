@@ -34,14 +34,16 @@ header { display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline
 h1 { font-size: 1.4rem; margin: 0 }
 h2 { font-size: 1rem; margin: 1.75rem 0 .5rem }
 .dim, small { color: var(--dim) }
+.state small { display: block; font-weight: 400 }
 .state { border-left: .4rem solid; border-radius: .25rem; background: var(--card); padding: .6rem .9rem;
   margin: 1rem 0; font-weight: 600 }
 .good { color: var(--good) } .bad { color: var(--bad) } .warn { color: var(--warn) }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(14.5rem, 1fr)); gap: .75rem }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(max(10rem, 30%), 1fr)); gap: .75rem }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem }
 .card b { display: block; font-size: 1.7rem; line-height: 1.3; font-variant-numeric: tabular-nums }
 .card b small { font-size: .95rem; font-weight: 400 }
-svg { display: block; width: 100%; height: 2.2rem; margin-top: .4rem; color: var(--accent) }
+svg { display: block; width: 100%; height: 2rem; margin-top: .4rem; color: var(--accent) }
+svg path { stroke: var(--line); vector-effect: non-scaling-stroke }
 ul { margin: 0; padding: 0; list-style: none; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem }
 li { padding: .45rem .9rem } li + li { border-top: 1px solid var(--line) }
@@ -49,6 +51,7 @@ table { width: 100%; border-collapse: collapse; background: var(--card); border:
   border-radius: .5rem }
 td, th { text-align: left; vertical-align: top; padding: .4rem .9rem; border-top: 1px solid var(--line) }
 th { font-weight: 600; color: var(--dim); border: 0 } .number { text-align: right; font-variant-numeric: tabular-nums }
+td.number, td code { white-space: nowrap; overflow-wrap: normal }
 code { font: .92em ui-monospace, monospace }
 footer { margin-top: 2rem; color: var(--dim) } a { color: var(--accent) }
 @media (max-width: 40rem) { .wide { display: none } td, th { padding: .4rem .5rem } }
@@ -108,10 +111,9 @@ def html(view: View) -> str:
             f"<meta http-equiv=refresh content={REFRESH_S}>",
             f"<title>{escape(_title(view))}</title><style>{_STYLE}</style>",
             *_head(view),
-            *_wrong(view.health),
+            *_hooks(view.health),
             *(_figures(view, view.table) if view.table else ()),
             *_hints(view.health),
-            *_hooks(view.health),
             *(_counters(view.table.counts) if view.table else ()),
             *_foot(view),
         )
@@ -134,16 +136,17 @@ def _head(view: View) -> Iterator[str]:
             if last
             else "no client has been told by a trusted director yet"
         )
-        yield f"<div class='state good'>Addresses are being restored <small>· {told}</small></div>"
+        hooks = len(view.health.attachments) - 1  # the first one is that programs are loaded
+        yield f"<div class='state good'>Addresses are being restored <small>{hooks} hooks, {told}</small></div>"
     else:
         yield "<div class='state bad'>Addresses are NOT being restored</div>"
 
 
-def _wrong(found: Health) -> Iterator[str]:
-    wrong = [finding for finding in found.attachments if not finding.ok]
-    if wrong:
-        yield "<h2>What is wrong</h2><ul>"
-        yield from (_item(finding) for finding in wrong)
+def _hooks(found: Health) -> Iterator[str]:
+    """All of them where one is missing; where none is, there is nothing to read."""
+    if not found.is_restoring:
+        yield "<h2>Hooks</h2><ul>"
+        yield from map(_item, sorted(found.attachments, key=lambda finding: finding.ok))
         yield "</ul>"
 
 
@@ -179,13 +182,11 @@ def _rate(rate: float | None) -> str:
 
 def _curve(course: Sequence[float]) -> str:
     """The rate over the last minutes, the present at the right."""
-    highest = max(course, default=0.0)
-    if not highest:
-        return "<svg></svg>"
+    highest = max(course, default=0.0) or 1.0
     points = " ".join(f"{at},{30 - 28 * rate / highest:.1f}" for at, rate in enumerate(course, 120 - len(course)))
     return (
-        "<svg viewBox='0 0 119 32' preserveAspectRatio=none><polyline fill=none stroke=currentColor "
-        f"stroke-width=1.5 vector-effect=non-scaling-stroke points='{points}'/></svg>"
+        "<svg viewBox='0 0 119 32' preserveAspectRatio=none><path d='M0 31H119'/><polyline fill=none "
+        f"stroke=currentColor stroke-width=1.5 vector-effect=non-scaling-stroke points='{points}'/></svg>"
     )
 
 
@@ -212,12 +213,6 @@ def _hints(found: Health) -> Iterator[str]:
             f"<li><b class=warn>{escape(count.meaning.name)} {count.total:,}</b>{source}{ago}: "
             f"{_marked_up(hint.text)}</li>"
         )
-    yield "</ul>"
-
-
-def _hooks(found: Health) -> Iterator[str]:
-    yield "<h2>Hooks</h2><ul>"
-    yield from (_item(finding) for finding in found.attachments)
     yield "</ul>"
 
 

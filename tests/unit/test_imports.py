@@ -17,11 +17,11 @@ LAYERS = (
     ("ipvsca.__main__",),
     ("ipvsca.cli",),
     ("ipvsca.daemon",),
-    ("ipvsca.web",),
+    ("ipvsca.web", "ipvsca.watch"),
     ("ipvsca.health",),
     ("ipvsca.ageing", "ipvsca.refusals"),
     ("ipvsca.loader",),
-    ("ipvsca.cost", "ipvsca.traffic"),
+    ("ipvsca.cost", "ipvsca.directors", "ipvsca.traffic"),
     ("ipvsca.dataplane",),
     ("ipvsca.counters", "ipvsca.settings"),
     ("ipvsca.kernel",),
@@ -34,7 +34,7 @@ ONLY_IMPORTED_BY = {
     "bcc": "ipvsca.kernel.compiler",
     "prometheus_client": "ipvsca.web.metrics",
     "pyroute2": "ipvsca.kernel.interfaces",
-    "rich": "ipvsca.cli.top",
+    "rich": "ipvsca.cli.screen",
 }
 
 PURE = ("ipvsca.address", "ipvsca.errors", "ipvsca.wire")
