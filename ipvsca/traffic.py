@@ -58,3 +58,9 @@ def flows(counts: Mapping[str, Count], max_flows: int) -> int:
     """How many flows are in the table, without counting them: as exact as the daemon's last sweep."""
     left = ("flows_taken_over", "flows_expired", "flows_evicted")
     return max(0, min(max_flows, counts["flows_new"].total - sum(counts[name].total for name in left)))
+
+
+def as_text(rate: float) -> str:
+    """Three digits are enough, and a rate that is not 0 is not shown as 0."""
+    digits = 0 if rate >= 100 or rate == 0 else 1 if rate >= 1 else 2
+    return f"{max(rate, 0.01) if rate else 0:,.{digits}f}"

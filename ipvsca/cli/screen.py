@@ -25,7 +25,7 @@ from rich.text import Text
 from ipvsca.dataplane import NANOSECONDS
 from ipvsca.directors import Director
 from ipvsca.errors import Problem
-from ipvsca.traffic import FIGURES, REFUSALS, Figure
+from ipvsca.traffic import FIGURES, REFUSALS, Figure, as_text
 from ipvsca.watch import Moment, Source, View
 
 _SIZE = 80, 24
@@ -161,7 +161,7 @@ def _head(view: View) -> Table:
         state = Text(f"NOT restoring: {view.around.wrong[0].what}: {view.around.wrong[0].remedy}", style="bold red")
     else:
         state = Text("restoring", style="bold green")
-    line.add_row(Text(f"ipvsca on {socket.gethostname()}: ") + state, Text(f" {time.strftime('%H:%M:%S')}  q quits"))
+    line.add_row(Text(f"{socket.gethostname()}: ") + state, Text(f" {time.strftime('%H:%M:%S')}  q quits"))
     return line
 
 
@@ -182,7 +182,7 @@ def _figures(view: View, courses: Courses) -> Table:
         rate = view.rates[figure]
         style = "yellow" if figure is REFUSALS and rate else ""
         total = view.now.reading.totals[figure]
-        table.add_row(figure.label, Text(_rate(rate), style), f"{total:,}", _curve(courses[figure]))
+        table.add_row(figure.label, Text(as_text(rate), style), f"{total:,}", _curve(courses[figure]))
     return table
 
 
@@ -199,12 +199,6 @@ def _curve(rates: Sequence[float]) -> str:
     """The last one at the right; a rate that is not 0 has a bar."""
     highest = max(rates, default=0.0)
     return "".join(_BARS[ceil(rate / highest * (len(_BARS) - 1))] if highest else " " for rate in rates)
-
-
-def _rate(rate: float) -> str:
-    """A rate that is not 0 is not shown as 0."""
-    digits = 0 if rate >= 100 or rate == 0 else 1 if rate >= 1 else 2
-    return f"{rate:,.{digits}f}"
 
 
 def _directors(found: list[Director], rows: int) -> Table:
@@ -224,7 +218,7 @@ def _refusals(view: View, rows: int) -> Table:
     for count, rate in view.refusals[:rows]:
         name = count.meaning.name.removeprefix("refused_").replace("_", " ", 1)
         source = "" if count.last_source is None else f", {count.last_source}"
-        table.add_row(Text(f"{name}{source}", "yellow" if rate else ""), _rate(rate))
+        table.add_row(Text(f"{name}{source}", "yellow" if rate else ""), as_text(rate))
     if not view.refusals:
         table.add_row(Text("nothing", "dim"))
     return table
@@ -237,5 +231,5 @@ def _hooks(view: View, rows: int) -> RenderableType:
     for name, spent in view.costs[:rows]:
         each = f"{spent.seconds / spent.runs * NANOSECONDS:,.0f}" if spent.runs else ""
         share = f"{spent.seconds / view.seconds:.2%}" if spent.runs else ""
-        table.add_row(name.removeprefix("ipvsca_"), _rate(spent.runs / view.seconds), each, share)
+        table.add_row(name.removeprefix("ipvsca_"), as_text(spent.runs / view.seconds), each, share)
     return table

@@ -173,11 +173,7 @@ def _figures(view: View, table: Table) -> Iterator[str]:
 
 
 def _rate(rate: float | None) -> str:
-    """Three digits are enough, and a rate that is not 0 is not shown as 0."""
-    if rate is None:
-        return "… <small>soon</small>"
-    digits = 0 if rate >= 100 or rate == 0 else 1 if rate >= 1 else 2
-    return f"{rate:,.{digits}f} <small>/ s</small>"
+    return "… <small>soon</small>" if rate is None else f"{traffic.as_text(rate)} <small>/ s</small>"
 
 
 def _curve(course: Sequence[float]) -> str:

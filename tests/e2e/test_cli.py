@@ -162,6 +162,7 @@ def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
     rest = (
         "udp_restore=true\nlookup_calls=false\nmax_flows=131072\ninterfaces=auto\n"
         f"cgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+        "metrics=off\nmetrics_tls=off\nmetrics_login=off\n"
     )
     assert ipvsca.run("get").stdout == (
         f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=180\ntcp_connect=true\n{rest}"
@@ -197,6 +198,9 @@ def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
         "interfaces": ("auto", "auto"),
         "cgroup": (str(lab.cgroup), str(lab.cgroup)),
         "pin_path": (str(ipvsca.pin_path), str(ipvsca.pin_path)),
+        "metrics": ("off", "off"),
+        "metrics_tls": ("off", "off"),
+        "metrics_login": ("off", "off"),
     }
     assert json.loads(run("get", "--json").stdout) == {
         key: {"value": value, "file": in_file, "differs": value != in_file} for key, (value, in_file) in both.items()
@@ -762,6 +766,8 @@ PRINTING = (
     ["get", "--json"],
     ["check"],
     ["check", "--json"],
+    ["top", "--once", "--interval", "0.1"],
+    ["top", "--json", "--interval", "0.1"],
     ["set", "tcp_timeout=90"],
     ["load"],
 )

@@ -23,7 +23,7 @@ from ipvsca.health import Finding, Health, Hint
 
 Capture = pytest.CaptureFixture[str]
 
-VERBS = ("load", "unload", "run", "check", "stats", "list", "get", "set")
+VERBS = ("load", "unload", "run", "check", "stats", "list", "top", "get", "set")
 
 NOW_NS = 1_000_000 * NANOSECONDS
 
@@ -587,6 +587,7 @@ def test_a_wrong_prefix_to_list(capsys: Capture, option: str, prefix: str, reaso
         ("max_flows=4096", "`ipvsca unload`, then `ipvsca load`; clients known until then are lost"),
         ("interfaces=eth0", "`ipvsca load`"),
         ("cgroup=/a", "`ipvsca load`"),
+        ("metrics=off", "`systemctl reload ipvsca-daemon`, or SIGHUP to `ipvsca run`"),
         (
             "pin_path=/a",
             "`ipvsca unload`, then `ipvsca load`; clients known until then are lost; unload before the file is changed",

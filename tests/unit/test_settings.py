@@ -38,6 +38,12 @@ TAKES = {
     ),
     "cgroup": '"auto" (the root of cgroup v2: all services) or the absolute path of a cgroup',
     "pin_path": 'an absolute path in a BPF file system, without " and \\',
+    "metrics": 'an address and port, e.g. "127.0.0.1:9255" or "[::]:9255", or "off"',
+    "metrics_tls": (
+        "the absolute paths of a certificate (with its chain) and its key, e.g. "
+        '["/etc/ipvsca/cert.pem", "/etc/ipvsca/key.pem"], or "off"'
+    ),
+    "metrics_login": 'the absolute path of a file with one line, USER:PASSWORD, or "off"',
 }
 
 OTHER = Settings(
@@ -52,6 +58,9 @@ OTHER = Settings(
     interfaces=("eth7",),
     cgroup="/somewhere",
     pin_path=Path("/elsewhere"),
+    metrics="[::1]:9000",
+    metrics_tls=(Path("/cert.pem"), Path("/key.pem")),
+    metrics_login=Path("/login"),
 )
 """Differs from the defaults in every setting."""
 
@@ -158,8 +167,29 @@ a zero byte in pin_path           | pin_path = "/sys/fs/bpf/\\u0000"     |
 a line break in pin_path          | pin_path = "/sys/fs/bpf/a\\nb"       |
 a quote in pin_path               | pin_path = "/sys/fs/bpf/a\\"b"       |
 a backslash in pin_path           | pin_path = "/sys/fs/bpf/a\\\\b"      |
+a port alone for metrics          | metrics = 9255                       |
+a truth value for metrics         | metrics = false                      |
+metrics at two addresses          | metrics = ["[::1]:9255", "[::]:9255"] |
+metrics without a port            | metrics = "127.0.0.1"                | '127.0.0.1' NO_ENDPOINT
+metrics without an address        | metrics = ":9255"                    | '' NO_ADDRESS
+metrics at a name                 | metrics = "localhost:9255"           | 'localhost' NO_ADDRESS
+metrics at IPv6 without brackets  | metrics = "::1:9255"                 | '::1:9255' NO_ENDPOINT
+metrics at any port               | metrics = "127.0.0.1:0"              | port 0 is none to be found at
+metrics at too high a port        | metrics = "127.0.0.1:65536"          | port 65536 is not in 0..65535
+on for metrics                    | metrics = "on"                       | 'on' NO_ENDPOINT
+a certificate without a key       | metrics_tls = "/cert.pem"            |
+a certificate alone in a list     | metrics_tls = ["/cert.pem"]          |
+three files for TLS               | metrics_tls = ["/a", "/b", "/c"]     |
+no file for TLS                   | metrics_tls = []                     |
+a relative key                    | metrics_tls = ["/cert.pem", "key"]   |
+a truth value for TLS             | metrics_tls = true                   |
+a login instead of its file       | metrics_login = "me:secret"          |
+a list of logins                  | metrics_login = ["/login"]           |
+a truth value for a login         | metrics_login = false                |
 """
 REASONS = {
+    "NO_ENDPOINT": "is not ADDRESS:PORT (IPv6 in brackets)",
+    "NO_ADDRESS": "does not appear to be an IPv4 or IPv6 address",
     "NO_NETWORK": "does not appear to be an IPv4 or IPv6 network",
     "NAMES_AN_INTERFACE": "names an interface, and packets are not told apart by that",
 }
@@ -251,6 +281,9 @@ def test_the_defaults() -> None:
         "interfaces": "auto",
         "cgroup": "auto",
         "pin_path": "/sys/fs/bpf/ipvsca",
+        "metrics": "127.0.0.1:9255",
+        "metrics_tls": "off",
+        "metrics_login": "off",
     }
 
 
@@ -307,6 +340,10 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         (f'pin_path = "/{"x" * 199}"', {"pin_path": Path("/" + "x" * 199)}),
         (f'pin_path = "/{"x" * 199}/"', {"pin_path": Path("/" + "x" * 199)}),
         (f'pin_path = "/{"é" * 99}"', {"pin_path": Path("/" + "é" * 99)}),
+        ('metrics = ""', {"metrics": "off"}),
+        ('metrics = "off"', {"metrics": "off"}),
+        ('metrics = "0.0.0.0:1"', {"metrics": "0.0.0.0:1"}),
+        ('metrics = "[0::0]:65535"', {"metrics": "[::]:65535"}),
     ],
 )
 def test_what_is_accepted(read: Read, line: str, expected: dict[str, Any]) -> None:
