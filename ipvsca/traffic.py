@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from ipvsca.dataplane import Count
 
+ALMOST_FULL = 0.9
+"""The share of max_flows from which on one should look at it."""
+
 
 @dataclass(frozen=True)
 class Figure:

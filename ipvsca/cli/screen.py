@@ -25,13 +25,12 @@ from rich.text import Text
 from ipvsca.dataplane import NANOSECONDS
 from ipvsca.directors import Director
 from ipvsca.errors import Problem
-from ipvsca.traffic import FIGURES, REFUSALS, Figure, as_text
+from ipvsca.traffic import ALMOST_FULL, FIGURES, REFUSALS, Figure, as_text
 from ipvsca.watch import Moment, Source, View
 
 _SIZE = 80, 24
 _BARS = " ▁▂▃▄▅▆▇█"
 _COURSE = 20  # rates in a curve
-_ALMOST_FULL = 0.9
 _FIRST_LOOK_S = 0.5
 _FIXED_LINES = 14  # all but rows of directors, refusals and hooks
 
@@ -190,7 +189,7 @@ def _flows(view: View) -> Table:
     table = _table(("", None), ("", 9), ("", 13), ("", _COURSE))
     table.show_header = False
     share = view.now.flows / view.now.max_flows
-    bar = Text("█" * round(_COURSE * share), "yellow" if share > _ALMOST_FULL else "")
+    bar = Text("█" * round(_COURSE * share), "yellow" if share > ALMOST_FULL else "")
     table.add_row("flows in the table", f"{view.now.flows:,}", f"of {view.now.max_flows:,}", bar)
     return table
 

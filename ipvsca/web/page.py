@@ -20,8 +20,6 @@ from ipvsca.web.history import INTERVAL_S, History
 
 REFRESH_S = 10
 
-_ALMOST_FULL = 0.9
-
 _STYLE = """\
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1c2024; --dim: #60646c; --line: #dcdfe4;
   --good: #18794e; --bad: #c62a2f; --warn: #8a5a00; --accent: #3a5bc7 }
@@ -188,7 +186,7 @@ def _curve(course: Sequence[float]) -> str:
 
 def _flows(table: Table) -> str:
     flows = traffic.flows(table.counts, table.max_flows)
-    alarming = " class=warn" if flows > _ALMOST_FULL * table.max_flows else ""
+    alarming = " class=warn" if flows > traffic.ALMOST_FULL * table.max_flows else ""
     width = 119 * flows / table.max_flows
     return (
         f"<div class=card>flows in the table<b{alarming}>{flows:,}</b><small>of {table.max_flows:,} at most</small>"
@@ -213,12 +211,15 @@ def _hints(found: Health) -> Iterator[str]:
 
 
 def _counters(counts: Mapping[str, Count]) -> Iterator[str]:
-    yield "<h2>Counters that are not 0</h2><table><tr><th class=number>total<th>counter<th class=wide>meaning<th>last"
-    for name, count in counts.items():
-        if count.total:
-            last = f"{since(count.last_seconds_ago)}, {escape(str(count.last_source))}" if count.last_source else ""
-            yield f"<tr><td class=number>{count.total:,}<td><code>{escape(name)}</code>"
-            yield f"<td class='wide dim'>{escape(count.meaning.help)}<td>{last}"
+    counted = [count for count in counts.values() if count.total]
+    if not counted:
+        return
+    yield "<h2>Counters that are not 0</h2><table><tr><th class=number>total<th>counter<th class=wide>meaning"
+    for count in counted:
+        yield f"<tr><td class=number>{count.total:,}<td><code>{escape(count.meaning.name)}</code>"
+        if count.last_source:
+            yield f"<br><small>{since(count.last_seconds_ago)}, {escape(str(count.last_source))}</small>"
+        yield f"<td class='wide dim'>{escape(count.meaning.help)}"
     yield "</table>"
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ipvsca.web.server import LONGEST_REQUEST, MOST_CLIENTS
+from ipvsca.web.server import CLIENT_TIMEOUT_S, LONGEST_REQUEST, MOST_CLIENTS
 from tests.e2e.web_client import ADDRESS, Client
 from tests.kernel_state import wait_until
 from tests.lab.topology import Lab
@@ -99,6 +100,27 @@ def test_clients_that_are_slow(client: Client) -> None:
             assert connection.recv(1) == b""
     assert wait_until(lambda: not client.is_turned_away())
     assert client.status("/healthz") == 200
+
+
+@pytest.mark.usefixtures("server")
+def test_a_client_that_sends_a_byte_now_and_then(client: Client) -> None:
+    """It gets no more time than one that sends nothing."""
+    begun = time.monotonic()
+    with client.connect() as connection:
+        connection.settimeout(CLIENT_TIMEOUT_S / 10)
+        while is_open(connection):
+            assert time.monotonic() < begun + 3 * CLIENT_TIMEOUT_S
+            with suppress(ConnectionError):
+                connection.sendall(b"x")
+
+
+def is_open(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
 
 
 def test_a_login(loaded: Ipvsca, client: Client, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from ipvsca import counters, traffic
 from ipvsca.dataplane import Count
 from ipvsca.traffic import CONNECTIONS_RESTORED, DATAGRAMS_RESTORED, FIGURES, REFUSALS, Reading
+from ipvsca.web.history import History
 
 MEANINGS = {meaning.name: meaning for meaning in (*counters.meanings(), *counters.SWEPT.values())}
 
@@ -40,6 +41,19 @@ def test_rates() -> None:
 
 def test_counters_that_began_anew_have_no_negative_rate() -> None:
     assert reading(2, tcp_restored_ack=1).rates_since(reading(1, tcp_restored_ack=9))[CONNECTIONS_RESTORED] == 0
+
+
+def test_the_history_of_a_figure() -> None:
+    """Its rate in each interval; the rate now is one over the last two of them."""
+    history = History()
+    assert history.rates() is None
+    history._readings = (reading(0), reading(5, tcp_restored_ack=5))
+    assert history.rates() == history._readings[1].rates_since(history._readings[0])
+    history._readings += (reading(10, tcp_restored_ack=15), reading(15, tcp_restored_ack=35))
+    assert history.course(CONNECTIONS_RESTORED) == [1, 2, 4]
+    rates = history.rates()
+    assert rates
+    assert rates[CONNECTIONS_RESTORED] == 3
 
 
 @pytest.mark.parametrize(
