@@ -170,7 +170,7 @@ def _of_build(plane: DataPlane, settings: Settings) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "ipvsca_programs_current",
         "1 where the loaded programs are those of the installed ipvsca, 0 where `ipvsca load` would replace them.",
-        loader.is_current(settings.pin_path),
+        loader.is_current(settings),
     )
     yield GaugeMetricFamily(
         "ipvsca_load_timestamp_seconds", "When the programs were loaded.", build.loaded_ns / NANOSECONDS
