@@ -132,7 +132,7 @@ class Interfaces:
 
     def some(self, indices: Iterable[int]) -> list[Interface]:
         """Those with these indices; one that is gone is left out."""
-        return [interface for index in indices for interface in self._one(index)]
+        return [interface for index in sorted(indices) for interface in self._one(index)]
 
     def _one(self, index: int) -> list[Interface]:
         try:
