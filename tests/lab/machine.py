@@ -11,10 +11,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.lab.namespace import Namespace
 
-BOOT_TIMEOUT = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 SYSTEMD = Path("/lib/systemd/systemd")
 
 # argv: a directory to mount things on, files that the machine has besides, a socket to tell that it is up.
@@ -43,14 +44,15 @@ class Machine:
         self.cgroup = cgroup
         """Its root cgroup, as it is seen from outside."""
 
-    def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """To its end; `options` are those of subprocess.run. Raises CalledProcessError with what was said."""
         enter = ["nsenter", "--target", str(self._pid), "--all", "--"]
-        return subprocess.run([*enter, *argv], check=check, capture_output=True, text=True, timeout=BOOT_TIMEOUT)
-
-    def pid(self, service: str) -> int:
-        """A service's main process, as it is seen from outside."""
-        line = self.run("systemctl", "show", "--property=ControlGroup", "--value", service).stdout.strip()
-        return int((self.cgroup / line.lstrip("/") / "cgroup.procs").read_text())
+        options = {"capture_output": True, "text": True, "timeout": TIMEOUT} | options
+        try:
+            return subprocess.run([*enter, *argv], check=check, **options)
+        except subprocess.CalledProcessError as error:
+            error.add_note(f"it said: {error.stdout}{error.stderr}")
+            raise
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def booted(server: Namespace, cgroup: Path, folder: Path, files: Path) -> Iterat
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ready:
         ready.bind(f"\0{cgroup.name}")
-        ready.settimeout(BOOT_TIMEOUT)
+        ready.settimeout(TIMEOUT)
         unshare = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"]
         process = server.popen([*unshare, "sh", "-c", _BOOT, folder, files, f"@{cgroup.name}"], cgroup=cgroup)
         try:
