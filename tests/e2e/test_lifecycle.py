@@ -16,19 +16,33 @@ from typing import Any
 import pytest
 
 from ipvsca import cli, loader, settings
+from ipvsca.address import Endpoint
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, AttachType, Program, ProgramType
 from tests.apps.catalogue import app
-from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
+from tests.apps.udp_catalogue import udp_app
+from tests.e2e.datagrams import ANY, Datagrams
+from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
+from tests.e2e.datagrams import SERVICE_PORT as UDP_SERVICE_PORT
+from tests.e2e.traffic import (
+    IPV4,
+    SERVER_PORT,
+    SERVICE_PORT,
+    TIMEOUT_S,
+    Traffic,
+    assert_restored,
+    assert_untouched,
+)
 from tests.kernel_state import KernelState, are_freed, settles
-from tests.lab.messages import Toa, Where
+from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
+RECVFROM = udp_app("c-recvfrom")
 Picture = Callable[[], KernelState]
 
 
@@ -143,6 +157,43 @@ def test_another_version_takes_over_in_the_middle_of_traffic(
             are_freed(before.of_kind("prog"))
             before = after
         assert ipvsca.counts()["tcp_no_client"] == 0
+
+
+RESTARTS = 20
+
+
+def test_restarts_and_a_replacement_in_the_middle_of_traffic(
+    lab: Lab, traffic: Traffic, ipvsca: Ipvsca, other_version: Path
+) -> None:
+    """TCP and UDP, new and lasting: whatever is done to the daemon and the programs, no client is missing or wrong."""
+    datagrams = Datagrams(lab, traffic.director, traffic.built)
+    traffic.director.serve(
+        Service(Endpoint(IPV4.vip, SERVICE_PORT), (Endpoint(IPV4.rip, SERVER_PORT),), Toa(Where.SYN)),
+        Service(
+            Endpoint(ANY.vip, UDP_SERVICE_PORT),
+            (Endpoint(ANY.rip, UDP_SERVER_PORT),),
+            protocol=Protocol.UDP,
+            announce=Announce(),
+        ),
+    )
+    with (
+        ipvsca.loaded(),
+        traffic.serving(ACCEPT, IPV4),
+        datagrams.serving(RECVFROM, ANY) as server,
+        ipvsca.counted(tcp_no_client=0, flows_evicted=0),
+        traffic.continuous(ACCEPT, IPV4) as connections,
+        datagrams.continuous(RECVFROM, ANY, server.directory) as flows,
+    ):
+        for number in range(RESTARTS):
+            with ipvsca.daemon() as process:
+                connections.wait_for(10)
+                flows.wait_for(10)
+                process.send_signal(signal.SIGKILL if number % 2 else signal.SIGTERM)
+                process.wait(TIMEOUT_S)
+            if number == RESTARTS // 2:  # the next daemon puts the first version back
+                ipvsca.namespace.run(ipvsca.command("load"), cwd=other_version)
+        connections.wait_for(10)
+        flows.wait_for(10)
 
 
 NEIGHBOUR_OPS = Program("neighbour_ops", "", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "counts")
