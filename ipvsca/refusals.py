@@ -22,7 +22,7 @@ class Refusals:
         if seconds < INTERVAL_S:
             return
         for name, count in counts.items():
-            more = count.total - self._counts[name].total
+            more = count.total - (self._counts[name].total if name in self._counts else 0)
             if count.meaning.is_refusal and more > 0:
                 source = f", last from {count.last_source}" if count.last_source else ""
                 yield f"{name} +{more} in {seconds:.0f} s{source}: {count.meaning.help}"

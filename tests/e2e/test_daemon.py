@@ -7,9 +7,11 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET, INGRESS_IP
 from tests.apps.seen import read_answer
 from tests.e2e.test_devices import ACCEPT, CLIENT, LIPS, WAYS, shake_hands, tun
-from tests.e2e.traffic import Traffic
+from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic, assert_untouched
 from tests.kernel_state import KernelState, settles, wait_until
+from tests.lab import addresses as a
+from tests.lab.messages import Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import Ipvsca
 
@@ -36,7 +40,7 @@ class Daemon:
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
-        self._log = log
+        self.log = log
         self._read = 0
 
     def says(self, line: str) -> None:
@@ -53,7 +57,7 @@ class Daemon:
         self.process.send_signal(signal.SIGHUP)
 
     def _new(self) -> list[str]:
-        return [line for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")][self._read :]
+        return [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")][self._read :]
 
     def says_last(self, text: str) -> None:
         self.says(f"{text}\n")
@@ -406,3 +410,32 @@ def test_lines_in_the_journal_have_a_level(loaded: Ipvsca, tmp_path: Path) -> No
         daemon.reload()
         error = f"nothing is reloaded: {loaded.config}: there is no setting 'nope'; there are: "
         daemon.says(f"<3>error: {error}{', '.join(settings.MEANINGS)}\n")
+
+
+class Impatient(Ipvsca):
+    """Its daemon looks at refusals whenever it sweeps."""
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        program = "from ipvsca import cli, refusals; refusals.INTERVAL_S = 0; raise SystemExit(cli.main())"
+        return [sys.executable, "-c", program, verb, "--config", str(self.config), *arguments]
+
+
+def test_refusals_are_told(lab: Lab, traffic: Traffic, loaded: Ipvsca, tmp_path: Path) -> None:
+    """With how many there were, and who it was last: the director, which is not trusted here."""
+    impatient = Impatient(lab.server, loaded.pin_path, lab.cgroup, tmp_path)
+    impatient.configure(trusted="192.0.2.0/24", tcp_timeout=1)
+    loaded.run("set", "trusted=192.0.2.0/24", "tcp_timeout=1")
+    traffic.direct(IPV4, Toa(Where.ACK))
+    with running(impatient, tmp_path, "--no-load") as daemon, traffic.serving(ACCEPT, IPV4):
+        assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        wait_until(lambda: "refused" in daemon.log.read_text())
+        told = re.findall(
+            r"^warning: refused_ack_untrusted \+(\d) in [01] s, last from (\S+): (.*)$",
+            daemon.log.read_text(),
+            re.MULTILINE,
+        )
+    assert told
+    for number, source, meaning in told:
+        assert int(number) <= CLIENTS_AT_ONCE
+        assert ip_address(source) in a.LIPS_V4
+        assert meaning == impatient.json("stats")["refused_ack_untrusted"]["help"]
