@@ -198,7 +198,7 @@ def test_a_daemon_that_hangs_starts_again(service: Service, traffic: Traffic) ->
     """With a watchdog of two seconds. One that works shows it in time."""
     drop_in = f"/run/systemd/system/{DAEMON}.d"
     service.machine.run(
-        "sh", "-c", f"mkdir -p {drop_in} && printf '[Service]\\nWatchdogSec=2\\n' >{drop_in}/short.conf"
+        "sh", "-c", f"mkdir -p {drop_in} && printf '[Service]\\nWatchdogSec=2\\nRestartSec=0\\n' >{drop_in}/short.conf"
     )
     service.systemctl("daemon-reload")
     try:
