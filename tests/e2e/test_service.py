@@ -69,10 +69,11 @@ class Service:
     def starts_again_after(self, signal: str) -> None:
         """The daemon, as it gets a signal."""
         before = self.property(DAEMON, "MainPID")
-        self.systemctl("kill", f"--signal={signal}", DAEMON)
+        self.systemctl("kill", "--kill-who=main", f"--signal={signal}", DAEMON)
 
         def is_another() -> bool:
-            return self.is_active(DAEMON) and self.property(DAEMON, "MainPID") != before
+            said = self.systemctl("show", "--property=ActiveState,MainPID", DAEMON).stdout.splitlines()
+            return "ActiveState=active" in said and not {"MainPID=0", f"MainPID={before}"} & set(said)
 
         wait_until(is_another)
         assert is_another()
