@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,17 @@ def booted(server: Namespace, cgroup: Path, folder: Path, files: Path) -> Iterat
     `cgroup` is made for it, `folder` is an empty one to mount things on.
     """
     cgroup.mkdir()
+    unshare = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"]
     with server.entered():  # a socket with an abstract name belongs to its network namespace
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with ready:
-        ready.bind(f"\0{cgroup.name}")
-        ready.settimeout(TIMEOUT)
-        unshare = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"]
-        process = server.popen([*unshare, "sh", "-c", _BOOT, folder, files, f"@{cgroup.name}"], cgroup=cgroup)
-        try:
+    with ExitStack() as stack:
+        with ready:  # closed once it is up: systemd goes on telling, and would wait for us to read
+            ready.bind(f"\0{cgroup.name}")
+            ready.settimeout(TIMEOUT)
+            process = server.popen([*unshare, "sh", "-c", _BOOT, folder, files, f"@{cgroup.name}"], cgroup=cgroup)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
             while b"READY=1" not in ready.recv(4096):
                 pass
-            (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            yield Machine(int(first), cgroup)
-        finally:
-            process.kill()
-            process.wait()
+        (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        yield Machine(int(first), cgroup)
