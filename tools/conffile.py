@@ -10,7 +10,7 @@ _HEAD = """\
 # The settings of ipvsca, see ipvsca.toml(5). Each is commented out and shows its default.
 #
 # Set at least `trusted`: the default believes every private address.
-# `ipvsca load` (or `systemctl reload ipvsca`) puts a changed file into force.
+# Where the service runs, `systemctl reload ipvsca` is its way to `ipvsca load`.
 """
 
 

@@ -67,7 +67,7 @@ def keys() -> Iterator[Key]:
     """In the order of the table."""
     for name, meaning in MEANINGS.items():
         default = json.dumps(as_json(getattr(DEFAULTS, name)))  # of strings, numbers, booleans, lists: also TOML
-        effect = "at once with `ipvsca set`" if meaning.live else "with the next `ipvsca load`"
+        effect = f"at once with `ipvsca set`, or with {meaning.steps}" if meaning.live else f"with {meaning.steps}"
         yield Key(name, meaning.help, meaning.accepts, default, effect)
 
 
