@@ -9,11 +9,12 @@ needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps systemd unbound)
 needs-lint := $(needs-venv) clang-format-14
 needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
+needs-debtest := $(sort $(needs-test) $(needs-deb) mmdebstrap)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e lint format wheel deb clean
+.PHONY: help venv demo test unit bpf e2e lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -65,6 +66,9 @@ deb: packages-deb ## build the Debian package into dist/
 	sed 's/@version@/$(VERSION)/; s/@date@/$(DATE)/' debian/changelog.in >$(DEB_BUILD)/debian/changelog
 	cd $(DEB_BUILD) && dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo
 	cp build/deb/ipvsca_$(VERSION)_all.deb dist/
+
+debtest: packages-debtest $(VENV)/ipvsca ## run the tests of the Debian package, in a fresh Debian that boots (root)
+	$(VENV)/pytest tests/packages
 
 clean: ## remove everything that make made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

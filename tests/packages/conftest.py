@@ -1,0 +1,57 @@
+"""Packages of this checkout, of two versions, and a fresh Debian 12 that has what they depend on, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import traffic  # noqa: F401  (a fixture)
+from tests.rig import REPOSITORY
+
+SUITE = "bookworm"
+INIT = "systemd"
+IGNORED = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="session")
+def next_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A higher version, whose programs have to be compiled anew."""
+    return build(tmp_path_factory.mktemp("next"), suffix="+next")
+
+
+@pytest.fixture(scope="session")
+def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a machine: it has systemd, and of other packages only those that ours depends on."""
+    if not shutil.which("mmdebstrap"):
+        pytest.skip("needs mmdebstrap: `apt install mmdebstrap`")
+    root = tmp_path_factory.mktemp("debian") / "root"
+    depends = subprocess.run(["dpkg-deb", "--field", package, "Depends"], check=True, capture_output=True, text=True)
+    names = [each.split()[0].partition(":")[0] for each in depends.stdout.split(",")]
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join([INIT, *names])}", SUITE, root], check=True
+    )
+    return root
+
+
+def build(folder: Path, suffix: str = "") -> Path:
+    """`make deb` in a copy of this checkout, with a suffix to the version and to the programs' source."""
+    copy = folder / "ipvsca"
+    shutil.copytree(REPOSITORY, copy, ignore=IGNORED)
+    if suffix:
+        append(copy / "ipvsca/__init__.py", f'__version__ += "{suffix}"\n')
+        append(copy / "bpf/types.h", f"/* {suffix} */\n")
+    subprocess.run(["make", "deb"], cwd=copy, check=True, capture_output=True)
+    (package,) = (copy / "dist").iterdir()
+    return package
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
