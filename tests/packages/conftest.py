@@ -41,6 +41,12 @@ def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def images(debian: Path, package: Path, next_package: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What containers' images of the two versions hold: layers, as overlayfs takes them."""
+    return [image(debian, each, tmp_path_factory.mktemp("image")) for each in (package, next_package)]
+
+
 def build(folder: Path, suffix: str = "") -> Path:
     """`make deb` in a copy of this checkout, with a suffix to the version and to the programs' source."""
     copy = folder / "ipvsca"
@@ -51,6 +57,18 @@ def build(folder: Path, suffix: str = "") -> Path:
     subprocess.run(["make", "deb"], cwd=copy, check=True, capture_output=True)
     (package,) = (copy / "dist").iterdir()
     return package
+
+
+def image(debian: Path, package: Path, folder: Path) -> str:
+    """Installed as images are built: without systemd, BPF file system and network."""
+    upper, work, root = folder / "upper", folder / "work", folder / "root"
+    for each in (upper, work, root):
+        each.mkdir()
+    shutil.copy(package, upper / "package.deb")
+    layers = f"lowerdir={debian},upperdir={upper},workdir={work}"
+    script = 'mount -t overlay overlay -o "$0" "$1" && exec chroot "$1" dpkg --install /package.deb'
+    subprocess.run(["unshare", "--mount", "--net", "sh", "-c", script, layers, root], check=True, capture_output=True)
+    return f"{upper}:{debian}"
 
 
 def append(file: Path, text: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -187,22 +186,3 @@ def test_an_upgrade_leaves_a_stopped_service_stopped(
     install(machine, next_package)
     assert picture() == before
     assert states(machine) == ["inactive", "inactive"]
-
-
-def test_in_an_image_that_does_not_boot(debian: Path, package: Path, tmp_path: Path) -> None:
-    """As images of containers are built: installed and removed without systemd, BPF file system and cgroups."""
-    script = """
-        set -e
-        mount -t tmpfs tmpfs "$0" && cd "$0" && mkdir upper work root
-        mount -t overlay overlay -o lowerdir="$1",upperdir=upper,workdir=work root
-        cp "$2" root/package.deb
-        chroot root sh -ec 'dpkg --install /package.deb; ipvsca --version; dpkg --purge ipvsca'
-    """
-    done = subprocess.run(
-        ["unshare", "--mount", "--net", "sh", "-c", script, tmp_path, debian, package],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "\nipvsca 0." in done.stdout
