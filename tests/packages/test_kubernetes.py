@@ -26,6 +26,8 @@ MANIFEST = list(yaml.safe_load_all((REPOSITORY / "packaging/kubernetes.yaml").re
 KINDS = {resource["kind"]: resource for resource in MANIFEST}
 POD = KINDS["DaemonSet"]["spec"]["template"]["spec"]
 LOAD, DAEMON = (*POD["initContainers"], *POD["containers"])
+PATCH = yaml.safe_load((REPOSITORY / "packaging/kubernetes-unload.yaml").read_text())["spec"]["template"]["spec"]
+(UNLOAD,) = PATCH["initContainers"]
 OLDEST, NEWEST = "1.25", "1.37"
 
 # argv: a directory to mount things on, the image's layers, the command; mounts come as lines of standard input.
@@ -51,8 +53,10 @@ class Node:
         self._lab = lab
         self._cgroup = lab.cgroup / "pod"
         self._cgroup.mkdir(exist_ok=True)
-        self._folder, self._configuration = folder / "mounts", folder / "configuration"
-        for each in (self._folder, self._configuration):
+        self._folder, self._empty, self._configuration = (
+            folder / name for name in ("mounts", "empty", "configuration")
+        )
+        for each in (self._folder, self._empty, self._configuration):
             each.mkdir()
         for name, text in KINDS["ConfigMap"]["data"].items():
             (self._configuration / name).write_text(text)
@@ -89,17 +93,29 @@ class Node:
         return said
 
     def _mounts(self, spec: dict[str, Any]) -> Iterator[str]:
-        here = {"/sys/fs/cgroup": self._lab.cgroup, "/sys/fs/bpf": self._lab.bpffs}
-        volumes = {each["name"]: each for each in POD["volumes"]}
+        volumes = {volume["name"]: self._path(volume) for volume in POD["volumes"]}
         for mount in spec["volumeMounts"]:
-            path = here.get(volumes[mount["name"]].get("hostPath", {}).get("path"), self._configuration)
-            yield f"{path} {mount['mountPath']} {'ro' if mount.get('readOnly') else 'rw'}"
+            yield f"{volumes[mount['name']]} {mount['mountPath']} {'ro' if mount.get('readOnly') else 'rw'}"
+
+    def _path(self, volume: dict[str, Any]) -> Path:
+        match volume:
+            case {"configMap": _}:
+                return self._configuration
+            case {"emptyDir": _}:
+                return self._empty
+            case {"hostPath": {"path": path}}:
+                return {"/sys/fs/cgroup": self._lab.cgroup, "/sys/fs/bpf": self._lab.bpffs}[path]
+        raise ValueError(volume)
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("resource", MANIFEST, ids=lambda resource: resource["kind"])
 def test_it_is_valid(resource: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_the_patch_is_for_its_containers() -> None:
+    assert {each["name"] for part in PATCH.values() for each in part} == {LOAD["name"], DAEMON["name"]}
 
 
 def test_its_settings_are_accepted(tmp_path: Path) -> None:
@@ -135,6 +151,6 @@ def test_a_pod_comes_is_upgraded_and_goes(lab: Lab, traffic: Traffic, images: li
         assert picture().of_kind("map") == loaded.of_kind("map")
         assert picture().of_kind("prog").isdisjoint(loaded.of_kind("prog"))
         assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
-        node.run(DAEMON, images[1], "unload")
+        node.run(LOAD, images[1], *UNLOAD["args"])
         assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
     settles(picture, before)
