@@ -9,7 +9,7 @@ needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps systemd unbound)
 needs-lint := $(needs-venv) clang-format-14
 needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
-needs-debtest := $(sort $(needs-test) $(needs-deb) mmdebstrap)
+needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
@@ -67,8 +67,10 @@ deb: packages-deb ## build the Debian package into dist/
 	cd $(DEB_BUILD) && dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo
 	cp build/deb/ipvsca_$(VERSION)_all.deb dist/
 
+SUITE := bookworm
+
 debtest: packages-debtest $(VENV)/ipvsca ## run the tests of the Debian package, in a fresh Debian that boots (root)
-	$(VENV)/pytest tests/packages
+	SUITE=$(SUITE) $(VENV)/pytest tests/packages
 
 clean: ## remove everything that make made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

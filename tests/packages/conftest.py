@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.e2e.conftest import traffic  # noqa: F401  (a fixture)
 from tests.rig import REPOSITORY
 
-SUITE = "bookworm"
+SUITE = os.environ.get("SUITE", "bookworm")
 INIT = "systemd"
 IGNORED = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
 

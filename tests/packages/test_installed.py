@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -86,6 +87,18 @@ def serving(traffic: Traffic, machine: Machine) -> Iterator[None]:
     traffic.direct(IPV4, Toa(Where.ACK))
     with traffic.serving(ACCEPT, IPV4, cgroup=cgroup):
         yield
+
+
+def test_lintian_finds_nothing(package: Path) -> None:
+    if not shutil.which("lintian"):
+        pytest.skip("needs lintian: `apt install lintian`")
+    done = subprocess.run(
+        ["lintian", "--profile=debian", "--allow-root", "--fail-on=error,warning", package],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_is_installed_restores(machine: Machine, package: Path, traffic: Traffic) -> None:
