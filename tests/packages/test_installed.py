@@ -68,6 +68,11 @@ def states(machine: Machine) -> list[str]:
     return machine.run("systemctl", "is-active", *UNITS, check=False).stdout.split()
 
 
+def daemon(machine: Machine) -> str:
+    """Its process, by number."""
+    return machine.run("systemctl", "show", "--property=MainPID", "--value", "ipvsca-daemon").stdout
+
+
 def check(machine: Machine, status: int) -> str:
     """What `ipvsca check` says, which has to end with a status."""
     done = machine.run("ipvsca", "check", check=False)
@@ -151,7 +156,7 @@ def test_an_upgrade_keeps_maps_and_clients(
 ) -> None:
     """Programs and daemon are the new ones, maps the old ones, and no client is missed meanwhile."""
     install(machine, package)
-    loaded, daemon = picture(), machine.pid("ipvsca-daemon.service")
+    loaded, process = picture(), daemon(machine)
     with serving(traffic, machine), traffic.connect(Endpoint(IPV4.vip, SERVICE_PORT), a.CLIENTS_V4[5]) as early:
         with traffic.continuous(ACCEPT, IPV4) as tally:
             tally.wait_for(10)
@@ -161,7 +166,7 @@ def test_an_upgrade_keeps_maps_and_clients(
     assert picture().of_kind("map") == loaded.of_kind("map")
     assert picture().of_kind("prog").isdisjoint(loaded.of_kind("prog"))
     assert states(machine) == ["active", "active"]
-    assert machine.pid("ipvsca-daemon.service") != daemon
+    assert daemon(machine) != process
     assert "+next are loaded" in check(machine, RESTORING)
 
 
