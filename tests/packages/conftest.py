@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def next_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The root of a machine: it has systemd, and of other packages only those that ours depends on."""
     if not shutil.which("mmdebstrap"):
         pytest.skip("needs mmdebstrap: `apt install mmdebstrap`")
@@ -39,7 +40,8 @@ def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join([INIT, *names])}", SUITE, root], check=True
     )
-    return root
+    yield root
+    shutil.rmtree(root)  # half a gigabyte, and pytest would keep three
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ while read from to options; do
     mount --bind $from .$to
     mount -o remount,bind,$options .$to
 done
-pivot_root . mnt && umount -l /mnt && mount -o remount,ro /
+pivot_root . mnt && umount -l /mnt && mount -o remount,bind,ro /
 shift && exec setpriv --no-new-privs "$@"
 """
 
@@ -143,7 +143,7 @@ def test_a_pod_comes_is_upgraded_and_goes(lab: Lab, traffic: Traffic, images: li
         loaded = picture()
         with node.container(DAEMON, images[0]) as daemon:
             assert daemon.stdout is not None
-            assert daemon.stdout.readline() == "running\n"
+            assert any(line == "running\n" for line in daemon.stdout)
             assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
             assert "Addresses are being restored." in node.run(DAEMON, images[0], "check")
         assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
