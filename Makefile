@@ -6,13 +6,15 @@ VENV := .venv/bin
 
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
-needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
 needs-lint := $(needs-venv) clang-format-14
+needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
+needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e lint format wheel clean
+.PHONY: help venv demo test unit bpf e2e lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -49,6 +51,26 @@ format: packages-lint $(VENV)/ipvsca ## format Python and C
 wheel: $(VENV)/ipvsca ## build the package into dist/
 	rm -rf build
 	$(VENV)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+# Built beside the checkout, which is left as it is.
+DEB_SOURCES := bpf debian docs ipvsca systemd tools CHANGELOG.md README.md
+DEB_BUILD := build/deb/ipvsca
+VERSION = $(shell $(PYTHON) -Bc 'import ipvsca; print(ipvsca.__version__)')
+DATE = $(shell git log -1 --format=%cD 2>/dev/null || date -R)
+
+deb: packages-deb ## build the Debian package into dist/
+	rm -rf build/deb
+	mkdir -p $(DEB_BUILD) dist
+	cp -r $(DEB_SOURCES) $(DEB_BUILD)
+	find $(DEB_BUILD) -name __pycache__ -prune -exec rm -r {} +
+	sed 's/@version@/$(VERSION)/; s/@date@/$(DATE)/' debian/changelog.in >$(DEB_BUILD)/debian/changelog
+	cd $(DEB_BUILD) && dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo
+	cp build/deb/ipvsca_$(VERSION)_all.deb dist/
+
+SUITE := bookworm
+
+debtest: packages-debtest $(VENV)/ipvsca ## run the tests of the Debian package, in a fresh Debian that boots (root)
+	SUITE=$(SUITE) $(VENV)/pytest tests/packages
 
 clean: ## remove everything that make made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

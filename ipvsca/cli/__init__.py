@@ -46,24 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int | None:
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     status: int | None = VERBS[parsed.verb].run(parsed)
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; manual pages and shell completion are made from it too."""
+    whole = argparse.ArgumentParser(
         prog="ipvsca",
         description="Show applications the client behind a FULLNAT load balancer (LVS, DPVS), with eBPF.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"ipvsca {__version__}")
+    whole.add_argument("--version", action="version", version=f"ipvsca {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (TOML); default {DEFAULT_FILE}, where there is one"
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in VERBS.items():
         summary, _, rest = (module.__doc__ or "").partition("\n")
         verb = verbs.add_parser(
@@ -75,4 +76,4 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(verb)
-    return parser
+    return whole

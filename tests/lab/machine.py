@@ -18,11 +18,11 @@ from tests.lab.namespace import Namespace
 TIMEOUT = 60.0  # seconds
 SYSTEMD = Path("/lib/systemd/systemd")
 
-# argv: a directory to mount things on, files that the machine has besides, a socket to tell that it is up.
+# argv: a directory to mount things on, files that the machine has besides, a socket to tell that it is up, its root.
 _BOOT = """
 set -e
 mount -t tmpfs tmpfs "$0" && cd "$0" && mkdir upper work root
-mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root && cd root
+mount -t overlay overlay -o lowerdir="$3",upperdir=upper,workdir=work root && cd root
 rm -rf etc/systemd/system && cp -r "$1"/. .
 mount -t proc proc proc && mount -o bind proc/sys proc/sys && mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys && mount -t cgroup2 cgroup2 sys/fs/cgroup && mount -t bpf bpf sys/fs/bpf
@@ -43,6 +43,8 @@ class Machine:
         self._pid = pid
         self.cgroup = cgroup
         """Its root cgroup, as it is seen from outside."""
+        self.root = Path(f"/proc/{pid}/root")
+        """Its files, as they are seen from outside."""
 
     def run(self, *argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """To its end; `options` are those of subprocess.run. Raises CalledProcessError with what was said."""
@@ -56,8 +58,8 @@ class Machine:
 
 
 @contextmanager
-def booted(server: Namespace, cgroup: Path, folder: Path, files: Path) -> Iterator[Machine]:
-    """Booted with everything that is in `files` on top of this machine's root, until all its services have started.
+def booted(server: Namespace, cgroup: Path, folder: Path, files: Path, root: Path = Path("/")) -> Iterator[Machine]:
+    """Booted with everything that is in `files` on top of a root, this machine's, until all its services have started.
 
     `cgroup` is made for it, `folder` is an empty one to mount things on.
     """
@@ -69,7 +71,8 @@ def booted(server: Namespace, cgroup: Path, folder: Path, files: Path) -> Iterat
         with ready:  # closed once it is up: systemd goes on telling, and would wait for us to read
             ready.bind(f"\0{cgroup.name}")
             ready.settimeout(TIMEOUT)
-            process = server.popen([*unshare, "sh", "-c", _BOOT, folder, files, f"@{cgroup.name}"], cgroup=cgroup)
+            command = [*unshare, "sh", "-c", _BOOT, folder, files, f"@{cgroup.name}", str(root)]
+            process = server.popen(command, cgroup=cgroup)
             stack.callback(process.wait)
             stack.callback(process.kill)
             while b"READY=1" not in ready.recv(4096):

@@ -516,7 +516,7 @@ EXAMPLES = examples(cli._EPILOG) + [example for name in VERBS for example in exa
 def test_examples_are_understood(example: str) -> None:
     program, verb, *words = shlex.split(example)
     assert program == "ipvsca"
-    assert cli._parser().parse_args([verb, *words]).verb == verb
+    assert cli.parser().parse_args([verb, *words]).verb == verb
 
 
 def test_there_are_as_many_verbs_as_are_tested_here() -> None:
