@@ -71,7 +71,7 @@ def booted(server: Namespace, cgroup: Path, folder: Path, files: Path, root: Pat
         with ready:  # closed once it is up: systemd goes on telling, and would wait for us to read
             ready.bind(f"\0{cgroup.name}")
             ready.settimeout(TIMEOUT)
-            command = [*unshare, "sh", "-c", _BOOT, folder, files, f"@{cgroup.name}", str(root)]
+            command = [*unshare, "sh", "-c", _BOOT, str(folder), str(files), f"@{cgroup.name}", str(root)]
             process = server.popen(command, cgroup=cgroup)
             stack.callback(process.wait)
             stack.callback(process.kill)
