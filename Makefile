@@ -7,16 +7,21 @@ VENV := .venv/bin
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
+needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-lint := $(needs-venv) clang-format-14
-needs-all := $(sort $(needs-test) $(needs-lint))
+needs-all := $(sort $(needs-test) $(needs-kernels) $(needs-lint))
+
+# What test-kernels runs: on these of Debian's kernels, this selection (see tests/kernels/selection.py).
+KERNELS := 5.10 6.1 6.12 sid
+TESTS := representative
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e lint format wheel clean
+.PHONY: help venv demo test test-kernels unit bpf e2e lint format wheel clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up)
 	@$(PYTHON) -u -m tests.demo
@@ -34,6 +39,9 @@ bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet b
 
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
 	$(VENV)/pytest tests/e2e
+
+test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, emulated (root; slow; KERNELS='5.10 6.1 6.12 sid' TESTS=quick|representative|all)
+	$(VENV)/python -m tests.kernels --tests $(TESTS) $(KERNELS)
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -74,8 +75,11 @@ class Kernel:
 
 def newest(suite: Suite, cache: Path) -> Kernel:
     """The newest kernel of a suite; fetched where it is not in `cache` yet. Raises Unavailable."""
+    cache.mkdir(parents=True, exist_ok=True)
     try:
-        return _newest(suite, cache)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return _newest(suite, cache)
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"{error.cmd[0]} says: {error.stderr.strip()}") from error
 
