@@ -8,6 +8,7 @@ needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
+needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
 needs-all := $(sort $(needs-test) $(needs-kernels) $(needs-lint))
 
@@ -17,7 +18,7 @@ TESTS := representative
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels unit bpf e2e lint format wheel clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e lint format wheel clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -40,8 +41,11 @@ bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet b
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
 	$(VENV)/pytest tests/e2e
 
-test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, emulated (root; slow; KERNELS='5.10 6.1 6.12 sid' TESTS=quick|representative|all)
+test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 5.10 to sid, emulated (root; slow; see docs/kernels.md)
 	$(VENV)/python -m tests.kernels --tests $(TESTS) $(KERNELS)
+
+test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
+	$(VENV)/python -m tests.kernels.distributions
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check
