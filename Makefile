@@ -10,7 +10,7 @@ needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
-needs-all := $(sort $(needs-test) $(needs-kernels) $(needs-lint))
+needs-all := $(sort $(needs-test) $(needs-lint))
 
 # What test-kernels runs: on these of Debian's kernels, this selection (see tests/kernels/selection.py).
 KERNELS := 5.10 6.1 6.12 sid

@@ -59,13 +59,18 @@ def passes(suite: Suite, selection: str) -> bool:
     print(f"{kernel.release} ({suite.name}): what the tests say goes to {log}", flush=True)
     began = time.monotonic()
     ended = guest.run(kernel, [*PYTEST, *SELECTIONS[selection]], log, TIMEOUT_S[selection])
+    took = time.monotonic() - began
     passed = ended.status == 0 and not ended.complaints
-    closing = CLOSING.findall(log.read_text(errors="replace")) or ["the guest ended before the tests did"]
-    print(f"{kernel.release} ({suite.name}): {'passed' if passed else 'FAILED'}: {closing[-1]} of its time,", end=" ")
-    print(f"{time.monotonic() - began:.0f}s of ours", flush=True)
+    print(f"{kernel.release} ({suite.name}): {'passed' if passed else 'FAILED'}: {closing(log)}; it took {took:.0f} s")
     for complaint in ended.complaints:
         print(f"  the kernel says: {complaint}; all that it says is in {guest.console_of(log)}", flush=True)
     return passed
+
+
+def closing(log: Path) -> str:
+    """What pytest said last: how many tests passed, and how long it took by the guest's clock."""
+    found = CLOSING.findall(log.read_text(errors="replace"))
+    return found[-1] if found else "the guest ended, or its time was up, before the tests were through"
 
 
 if __name__ == "__main__":

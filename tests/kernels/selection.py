@@ -51,6 +51,9 @@ REPRESENTATIVE = (
     "tests/e2e/test_lifecycle.py::test_another_version_takes_over_in_the_middle_of_traffic",
     "tests/e2e/test_check.py::test_loaded",
     "tests/e2e/test_check.py::test_a_link_is_gone[ipvsca_peer4]",
+    # Which capabilities, and whose memory, maps and programs take.
+    "tests/e2e/test_missing.py::test_more_capabilities_are_not_needed",
+    "tests/e2e/test_missing.py::test_memory_that_may_not_be_locked",
     "tests/e2e/test_missing.py::test_a_hook_that_another_program_holds_alone",
     "tests/e2e/test_missing.py::test_maps_with_another_number_of_entries",
 )
