@@ -7,18 +7,24 @@ VENV := .venv/bin
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
+needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
+needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
 needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
 needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
+# What test-kernels runs: on these of Debian's kernels, this selection (see tests/kernels/selection.py).
+KERNELS := 5.10 6.1 6.12 sid
+TESTS := representative
+
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up)
 	@$(PYTHON) -u -m tests.demo
@@ -36,6 +42,12 @@ bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet b
 
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
 	$(VENV)/pytest tests/e2e
+
+test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 5.10 to sid, emulated (root; slow; see docs/kernels.md)
+	$(VENV)/python -m tests.kernels --tests $(TESTS) $(KERNELS)
+
+test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
+	$(VENV)/python -m tests.kernels.distributions
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check

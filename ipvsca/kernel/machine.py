@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ OLDEST_KERNEL = (5, 10)
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _CAP_SYS_ADMIN = 21  # includes CAP_PERFMON and CAP_BPF
+_CAP_SYS_RESOURCE = 24
+
+_MEMORY_OF_CGROUP = (5, 11)
+"""The first kernel that counts maps as memory of the cgroup. Those before count them against RLIMIT_MEMLOCK."""
 
 _USUAL_BPFFS = Path("/sys/fs/bpf")
 _FIND_BPFFS = "set one that is; `findmnt -t bpf` shows where one is mounted"
@@ -83,8 +88,7 @@ def cgroup_by_id(number: int) -> str | None:
 
 def require_privilege() -> None:
     """Raises Problem without the capabilities that loading needs."""
-    status = Path("/proc/self/status").read_text()
-    effective = int(re.search(r"CapEff:\s*(\w+)", status)[1], 16)  # type: ignore[index]
+    effective = _capabilities()
     needed = {"CAP_NET_ADMIN": 12} if effective >> _CAP_SYS_ADMIN & 1 else _CAPABILITIES
     missing = [name for name, bit in needed.items() if not effective >> bit & 1]
     if missing:
@@ -92,12 +96,28 @@ def require_privilege() -> None:
 
 
 def require_kernel() -> None:
-    """Raises Problem where the kernel is older than OLDEST_KERNEL."""
-    release = os.uname().release
-    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
-    if version < OLDEST_KERNEL:
+    """Raises Problem where the kernel is older than OLDEST_KERNEL, or would not give the memory for maps."""
+    if _kernel_version() < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
-        raise Problem(f"kernel {release} is too old: ipvsca needs {oldest} or newer")
+        raise Problem(f"kernel {os.uname().release} is too old: ipvsca needs {oldest} or newer")
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    unlimited = limit == resource.RLIM_INFINITY or _capabilities() >> _CAP_SYS_RESOURCE & 1  # libbpf raises it
+    if not unlimited and _kernel_version() < _MEMORY_OF_CGROUP:
+        raise Problem(
+            f"kernel {os.uname().release} counts maps as locked memory, of which {limit} bytes are allowed:"
+            " run as root (sudo), or after `ulimit -l unlimited` (systemd: LimitMEMLOCK=infinity)"
+        )
+
+
+def _capabilities() -> int:
+    """Those in effect, as bits (capabilities(7))."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"CapEff:\s*(\w+)", status)[1], 16)  # type: ignore[index]
+
+
+def _kernel_version() -> tuple[int, ...]:
+    """Its first two numbers."""
+    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 
 
 def require_bpffs(pin_path: Path) -> None:
