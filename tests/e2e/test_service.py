@@ -14,6 +14,7 @@ import pytest
 
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Tally, Traffic, assert_restored, assert_untouched
+from tests.e2e.web_client import Client
 from tests.kernel_state import wait_until
 from tests.lab.machine import SYSTEMD, Machine, booted
 from tests.lab.messages import Toa, Where
@@ -176,6 +177,14 @@ def test_the_daemon_has_two_capabilities_and_gets_no_more(service: Service) -> N
     net_admin, bpf = 12, 39
     assert int(re.findall(r"CapEff:\s*(\w+)", status)[0], 16) == 1 << net_admin | 1 << bpf
     assert re.findall(r"NoNewPrivs:\s*(\d)", status) == ["1"]
+
+
+def test_the_daemon_serves_metrics_with_that(lab: Lab, service: Service) -> None:
+    client = Client(lab)
+    assert wait_until(lambda: not client.is_refused())
+    answer, wrong = client.ask("/healthz")
+    assert answer.status == 200, wrong
+    assert client.samples()["ipvsca_up"] == 1
 
 
 def test_restarts_of_the_daemon_disturb_nothing(service: Service, traffic: Traffic) -> None:
