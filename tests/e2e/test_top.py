@@ -153,6 +153,7 @@ def test_rates_and_refusals(traffic: Traffic, ipvsca: Ipvsca) -> None:
     assert found["rates"]["connections_without_client"] > 0
     assert found["rates"]["refusals"] == found["rates"]["connections_without_client"]
     assert found["rates"]["connections_restored"] == 0
+    assert found["refusals"].keys() == {"refused_ack_untrusted"}
     refused = found["refusals"]["refused_ack_untrusted"]
     assert refused["rate"] == pytest.approx(found["rates"]["refusals"])
     assert refused["last_source"] in {str(lip) for lip in a.LIPS_V4}

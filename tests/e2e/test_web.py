@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import signal
 import socket
@@ -11,11 +12,15 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ipvsca.web.server import CLIENT_TIMEOUT_S, LONGEST_REQUEST, MOST_CLIENTS
+from ipvsca.ageing import Sweeps
+from ipvsca.settings import DEFAULTS
+from ipvsca.web import server as server_module
+from ipvsca.web.server import CLIENT_TIMEOUT_S, LONGEST_REQUEST, MOST_CLIENTS, Web
 from tests.e2e.web_client import ADDRESS, Client
 from tests.kernel_state import wait_until
 from tests.lab.topology import Lab
@@ -70,7 +75,6 @@ NONSENSE = (
     b"\0" * 100 + b"\r\n\r\n",
     b"GET\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET / HTTP/1.1\r\nA: " + b"x" * LONGEST_REQUEST + b"\r\n\r\n",
     b"GET / HTTP/1.1\r\nAuthorization: Basic \xff\xfe\r\n\r\n",
 )
 
@@ -86,6 +90,14 @@ def test_clients_that_send_nonsense(client: Client) -> None:
                 while connection.recv(4096):
                     pass
         assert client.status("/healthz") == 200, sent
+
+
+@pytest.mark.usefixtures("server")
+def test_a_request_that_is_too_long_is_not_answered(client: Client) -> None:
+    assert client.status("/", Padding="x" * (LONGEST_REQUEST - 100)) == 200
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        client.status("/", Padding="x" * LONGEST_REQUEST)
+    assert client.status("/") == 200
 
 
 @pytest.mark.usefixtures("server")
@@ -160,6 +172,23 @@ def test_tls(loaded: Ipvsca, client: Client, lab: Lab, certificate: tuple[Path, 
         assert secure.status("/metrics") == 200
 
 
+def test_an_address_that_is_taken_is_tried_again(
+    lab: Lab, loaded: Ipvsca, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "RETRY_AFTER_S", 0.1)
+    web = Web(replace(DEFAULTS, metrics=ADDRESS, pin_path=loaded.pin_path), Sweeps())
+    with lab.server.entered():
+        other = socket.create_server(("127.0.0.1", 9255))
+        web.start()  # its thread stays in this namespace
+    try:
+        with other:
+            assert wait_until(lambda: "is not served" in caplog.text)
+        assert wait_until(lambda: not client.is_turned_away())
+    finally:
+        web.stop()
+    assert client.is_refused()
+
+
 def logged(log: Path) -> list[str]:
     return log.read_text().splitlines()
 
@@ -167,7 +196,7 @@ def logged(log: Path) -> list[str]:
 def test_what_keeps_it_from_serving_is_mended_without_a_restart(
     loaded: Ipvsca, client: Client, lab: Lab, tmp_path: Path
 ) -> None:
-    """The address is taken, then a file is not there, then all is well."""
+    """The address is taken, then a file is not there, then all is well, then nothing is to be served."""
     log = tmp_path / "log"
     log.touch()
     with lab.server.entered():
