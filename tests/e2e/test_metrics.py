@@ -19,7 +19,8 @@ from ipvsca.ageing import Sweeps
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import bpf
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, SOCKOPS, wanted
+from ipvsca.settings import DEFAULTS
 from ipvsca.web.metrics import Exporter, Series
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import udp_app
@@ -34,6 +35,7 @@ from tests.rig import REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
 RECVFROM = udp_app("c-recvfrom")
+PROGRAMS = wanted(DEFAULTS)
 TRUSTED = ["10.90.0.0/24", "fd00:90::/64"]
 
 MONITORING = REPOSITORY / "monitoring"
@@ -98,7 +100,7 @@ def test_prometheus_knows_what_the_lab_knows(
             ("sum(ipvsca_refused_total)", 0),
             ("ipvsca_flows", CLIENTS_AT_ONCE),
             ("ipvsca_flows / ipvsca_max_flows", CLIENTS_AT_ONCE / 131072),
-            ("sum(ipvsca_program_attached)", len(CGROUP_PROGRAMS)),
+            ("sum(ipvsca_program_attached)", len(PROGRAMS) - len(INGRESS_PROGRAMS)),
             ("ipvsca_interfaces_attached / ipvsca_interfaces_wanted", 1),
             ("up", 1),
         ):
@@ -201,7 +203,7 @@ def test_the_kernel_measures_what_programs_cost(traffic: Traffic, datagrams: Dat
 
 
 def test_hooks_that_are_missing(ipvsca: Ipvsca, client: Client, lab: Lab) -> None:
-    missing = CGROUP_PROGRAMS[-1]
+    missing = SOCKOPS
     with serving(ipvsca, client):
         assert client.ask("/healthz")[1] == '{"restoring": true, "wrong": []}\n'
         Pins.at(ipvsca.pin_path).link(missing).unlink()
