@@ -65,7 +65,7 @@ wheel: $(VENV)/ipvsca ## build the package into dist/
 	$(VENV)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 # Built beside the checkout, which is left as it is.
-DEB_SOURCES := bpf debian docs ipvsca systemd tools CHANGELOG.md README.md
+DEB_SOURCES := bpf debian docs ipvsca monitoring systemd tools CHANGELOG.md README.md
 DEB_BUILD := build/deb/ipvsca
 VERSION = $(shell $(PYTHON) -Bc 'import ipvsca; print(ipvsca.__version__)')
 DATE = $(shell git log -1 --format=%cD 2>/dev/null || date -R)

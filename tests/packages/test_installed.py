@@ -80,6 +80,12 @@ def check(machine: Machine, status: int) -> str:
     return done.stdout
 
 
+def scrape(machine: Machine) -> str:
+    """The metrics, as Prometheus gets them; curl is not installed."""
+    ask = 'import urllib.request as r; print(r.urlopen("http://127.0.0.1:9255/metrics").read().decode())'
+    return machine.run("python3", "-c", ask).stdout
+
+
 def journal(machine: Machine) -> str:
     return machine.run("journalctl", "--output=cat", "--unit=ipvsca").stdout
 
@@ -116,6 +122,7 @@ def test_what_is_installed_restores(machine: Machine, package: Path, traffic: Tr
         assert check(machine, RESTORING).endswith("Addresses are being restored.\n")
         counts = json.loads(machine.run("ipvsca", "stats", "--json").stdout)
         assert counts["tcp_restored_ack"]["total"] == len(answers)
+        assert f'\nipvsca_connections_total{{protocol="tcp",source="ack"}} {len(answers)}.0\n' in scrape(machine)
         assert machine.run("dpkg", "--verify", "ipvsca").stdout == ""
 
 

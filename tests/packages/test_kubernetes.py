@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,17 @@ class Node:
         raise ValueError(volume)
 
 
+def status(lab: Lab, probe: dict[str, Any]) -> int:
+    """What a probe is answered on the node."""
+    get = probe["httpGet"]
+    (port,) = (each["containerPort"] for each in DAEMON["ports"] if each["name"] == get["port"])
+    with lab.server.entered():
+        connection = HTTPConnection(get["host"], port, timeout=10)
+        connection.request("GET", get["path"])
+    with closing(connection):
+        return connection.getresponse().status
+
+
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("resource", MANIFEST, ids=lambda resource: resource["kind"])
 def test_it_is_valid(resource: dict[str, Any], version: str) -> None:
@@ -145,6 +158,7 @@ def test_a_pod_comes_is_upgraded_and_goes(lab: Lab, traffic: Traffic, images: li
             assert daemon.stdout is not None
             assert any(line == "running\n" for line in daemon.stdout)
             assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+            assert all(status(lab, DAEMON[probe]) == HTTPStatus.OK for probe in ("readinessProbe", "livenessProbe"))
             assert "Addresses are being restored." in node.run(DAEMON, images[0], "check")
         assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
         node.run(LOAD, images[1])

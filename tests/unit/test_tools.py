@@ -104,7 +104,7 @@ def test_bash_offers_every_option(verb: facts.Verb) -> None:
         (("list", "--proto", ""), {"tcp", "udp"}),
         (("list", "--proto", "u"), {"udp"}),
         (("get", "tcp_"), {"tcp_timeout", "tcp_connect"}),
-        (("get", "tcp_timeout", "udp_"), {"udp_timeout"}),
+        (("get", "tcp_timeout", "udp_t"), {"udp_timeout"}),
         (("set", "tcp_"), {"tcp_timeout=", "tcp_connect="}),
         (("load", "--config", ""), set()),
     ],
