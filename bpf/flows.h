@@ -101,18 +101,22 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 		.used_ns = client->learnt_ns,
 	};
 	struct learnt *own = flows.lookup((struct flow *)flow);
+	const struct learnt *held = own;
 	struct flow key = *flow;
 	struct learnt *known;
 
 	key.rip = NOWHERE;
 	known = flows.lookup(&key);
+	if (known && !known->is_ambiguous)
+		held = known;
+	FORGET_ORIGIN(held);
 	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
 	    (!known->is_ambiguous && is_same(&known->rip, &flow->rip))) {
 		if (!own && is_repeated(known, &learnt, timeout_ns)) {
 			known->used_ns = learnt.used_ns;
 			return 0;
 		}
-		count_learnt(known && !known->is_ambiguous ? known : own, &learnt, timeout_ns);
+		count_learnt(held, &learnt, timeout_ns);
 		if (own)
 			flows.delete((struct flow *)flow); /* of a time when there was doubt */
 		return flows.update(&key, &learnt);

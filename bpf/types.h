@@ -13,6 +13,9 @@
 /* 0, but not to the verifier: what is read from a place, minus what is read from there once more. */
 #define UNKNOWN_ZERO(place) (*(volatile typeof(place) *)&(place) - *(volatile typeof(place) *)&(place))
 
+/* Have clang test `value` itself, and not what led to it: the verifier of Linux 6.1 does not see how the two belong together. */
+#define FORGET_ORIGIN(value) asm volatile("" : "+r"(value))
+
 /* An IP address as 16 bytes; IPv4 is v4-mapped (::ffff:a.b.c.d), so that IPv4 and IPv6 are one code path. */
 struct address {
 	__be32 word[4];
