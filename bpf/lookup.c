@@ -15,6 +15,9 @@
 #define UOA_LOOKUP 2048
 #define NAT64_PEER 4096
 
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+
 #define ENOENT 2
 #define EFAULT 14
 #define EINVAL 22
@@ -218,6 +221,12 @@ static __always_inline int look_up_nat64(struct bpf_sockopt *call)
 	return answer(call, (void *)(answered + 1) > call->optval_end ? PACKED_NAT64_PEER : sizeof(*answered));
 }
 
+/* The type too: raw sockets have these protocols as well, and netlink has numbers of its own for protocols. */
+static __always_inline bool is_of(const struct bpf_sock *socket, __u32 type, __u32 protocol)
+{
+	return socket->type == type && socket->protocol == protocol;
+}
+
 int ipvsca_lookup(struct bpf_sockopt *call)
 {
 	__u32 option = CONTEXT_WORD(call->optname);
@@ -225,9 +234,9 @@ int ipvsca_lookup(struct bpf_sockopt *call)
 
 	if (CONTEXT_WORD(call->level) != LEVEL_IP || !is_open(call))
 		return leave(call);
-	if (option == UOA_LOOKUP && socket->protocol == PROTOCOL_UDP)
+	if (option == UOA_LOOKUP && is_of(socket, SOCK_DGRAM, PROTOCOL_UDP))
 		return look_up_uoa(call);
-	if (option == NAT64_PEER && socket->protocol == PROTOCOL_TCP)
+	if (option == NAT64_PEER && is_of(socket, SOCK_STREAM, PROTOCOL_TCP))
 		return look_up_nat64(call);
 	return leave(call);
 }

@@ -333,6 +333,9 @@ SOCKETS = {
     "raw": "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)",
     "unix": "socketpair()[0]",
     "netlink": "socket(AF_NETLINK, SOCK_RAW, 0)",
+    "raw_tcp": "socket(AF_INET, SOCK_RAW, IPPROTO_TCP)",
+    "raw_udp": "socket(AF_INET6, SOCK_RAW, IPPROTO_UDP)",
+    "netlink_tcp": "socket(AF_NETLINK, SOCK_DGRAM, IPPROTO_TCP)",
 }
 IPPROTO_UDPLITE, SO_PEERCRED, TCP_CONGESTION, IP_MSFILTER, UDP_CORK = 136, 17, 13, 41, 1
 OPTIONS = (

@@ -13,7 +13,7 @@ import pytest
 from scapy.layers.inet import IP, TCP
 
 from ipvsca.address import Endpoint
-from ipvsca.dataplane import DataPlane
+from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import UdpApp, udp_app
@@ -275,6 +275,27 @@ def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Wher
             assert syn_destination(capture) == as_tuple(expected)
     finally:
         ipvsca.run("set", "tcp_connect=true")
+
+
+def test_a_tcp_connect_to_a_client_of_long_ago(traffic: Traffic, ipvsca: Ipvsca) -> None:
+    """After tcp_timeout it goes where the application says."""
+    traffic.direct(IPV4_TCP, Toa(Where.ACK))
+    with (
+        puppet(traffic.lab) as server,
+        Capture(traffic.lab.server) as capture,
+        DataPlane(ipvsca.pin_path) as plane,
+    ):
+        server(f"l = create_server(('0.0.0.0', {TCP_SERVER_PORT}))")
+        with traffic.connect(Endpoint(a.VIP_V4, TCP_SERVICE_PORT), a.CLIENTS_V4[5]) as client:
+            address = as_tuple(own_address(client))
+            assert server("l.accept()[1]") == address
+            table, longer_ns = plane.table("connects"), (plane.settings().tcp_timeout + 1) * NANOSECONDS
+            for key in list(table.keys()):
+                director = table.get(key)
+                director.learnt_ns -= longer_ns
+                table.put(key, director)
+            server(f"c = socket(AF_INET, SOCK_STREAM); c.setblocking(False); c.connect_ex({address})")
+        assert syn_destination(capture) == address
 
 
 def test_a_tcp_connection_that_was_announced(traffic: Traffic, ipvsca: Ipvsca) -> None:
