@@ -129,7 +129,6 @@ static __always_inline bool client_asked(const struct flow *flow, struct client 
 	learnt = find_entry(flow, settings->udp_timeout_ns, now_ns);
 	if (learnt && !learnt->is_ambiguous) {
 		*client = learnt->client;
-		use_flow(learnt, settings->udp_timeout_ns, now_ns);
 		return is_still_of(learnt, flow);
 	}
 	client->address = reply.client;

@@ -127,19 +127,18 @@ def test_it_comes_and_goes_with_its_setting(datagrams: Datagrams, ipvsca: Ipvsca
     ):
         before = picture()
         own = own_address(client)
-        for _ in range(2):
-            ipvsca.configure(lookup_calls=True)
-            assert NOT_CURRENT in ipvsca.run("check", status=3).stdout
-            assert f"{LOOKUP.name} on" in ipvsca.run("load").stdout
-            assert is_there(ipvsca) == {"programs", "links"}
-            assert LOOKUP.name in ipvsca.run("check").stdout
-            assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
-            assert ask_uoa(client).lookups["any"] == Lookup(own, 0, UOA_SIZE)
-            ipvsca.configure(lookup_calls=False)
-            assert NOT_CURRENT in ipvsca.run("check").stdout
-            assert f"{LOOKUP.name} taken off" in ipvsca.run("load").stdout
-            assert is_there(ipvsca) == set()
-            assert ask_uoa(client).lookups["any"] == Lookup(None, *NO_SUCH_OPTION)
+        ipvsca.configure(lookup_calls=True)
+        assert NOT_CURRENT in ipvsca.run("check", status=3).stdout
+        assert f"{LOOKUP.name} on" in ipvsca.run("load").stdout
+        assert is_there(ipvsca) == {"programs", "links"}
+        assert LOOKUP.name in ipvsca.run("check").stdout
+        assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
+        assert ask_uoa(client).lookups["any"] == Lookup(own, 0, UOA_SIZE)
+        ipvsca.configure(lookup_calls=False)
+        assert NOT_CURRENT in ipvsca.run("check").stdout
+        assert f"{LOOKUP.name} taken off" in ipvsca.run("load").stdout
+        assert is_there(ipvsca) == set()
+        assert ask_uoa(client).lookups["any"] == Lookup(None, *NO_SUCH_OPTION)
         after = picture()
         for kind in ("map", "link"):
             assert after.of_kind(kind) == before.of_kind(kind)
