@@ -8,15 +8,16 @@ needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
 needs-lint := $(needs-venv) clang-format-14
+needs-bench := $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk
 needs-all := $(sort $(needs-test) $(needs-lint))
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e lint format wheel clean
+.PHONY: help venv demo test unit bpf e2e bench bench-quick lint format wheel clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up)
 	@$(PYTHON) -u -m tests.demo
@@ -34,6 +35,12 @@ bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet b
 
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
 	$(VENV)/pytest tests/e2e
+
+bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
+	$(VENV)/python -u -m tests.bench $(BENCH)
+
+bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter measurements, for a first look (root; 2 min)
+	$(VENV)/python -u -m tests.bench --pairs 3 --seconds 1 --only load,tcp,udp,hooks $(BENCH)
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check
@@ -63,7 +70,7 @@ $(VENV)/ipvsca: pyproject.toml | packages-venv
 # are to lie ready for the demo and the tests, not to serve on this machine's ports.
 APT := apt-get -qq -o DPkg::Lock::Timeout=300
 NO_SERVICES := /usr/sbin/policy-rc.d
-SERVICES := nginx unbound
+SERVICES := haproxy iperf3 nginx unbound
 
 packages-%:
 	@missing=$$(printf '%s\n' $(needs-$*) | grep -vxF "$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' \

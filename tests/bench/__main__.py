@@ -10,22 +10,30 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import hooks, tcp, udp
+from tests.bench import growth, hooks, load, proxy, report, tcp, udp
 from tests.bench.programs import Where
 from tests.bench.records import REPOSITORY, Results, this_machine
 from tests.bench.run import Bench
 from tests.bench.stage import Stage
 
 PARTS: dict[str, Callable[[Bench], None]] = {
+    "load": load.run,
     "tcp": tcp.run,
     "udp": udp.run,
     "hooks": hooks.run,
+    "growth": growth.run,
+    "proxy": proxy.run,
 }
+DOCUMENT = REPOSITORY / "docs/performance.md"
+PLOTS = REPOSITORY / "docs/performance"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts, print and keep what they measured, and return 0 if every address was right."""
     options = _parser().parse_args(arguments)
+    if options.docs:
+        report.write(Results.read(options.docs), DOCUMENT, PLOTS)
+        return 0
     if os.geteuid():
         print("bench: run it as root (sudo make bench): it makes network namespaces and loads BPF programs")
         return 1
@@ -43,7 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     results.command["took"] = round(time.monotonic() - began)
     results.write(options.json)
-    return 0
+    return _end(results, options.json)
+
+
+def _end(results: Results, file: Path) -> int:
+    """Print everything; 0 if every address was right."""
+    print()
+    for table in report.tables(results).values():
+        print(table.as_text())
+    print(f"All figures are in {file}; `--docs {file}` puts them into docs/performance.md.")
+    if all(judged.is_clean for judged in results.judged.values()):
+        return 0
+    print("FAILED: an address was wrong, missing or without an answer: see the last table")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"of {','.join(PARTS)}; default: all")
     parser.add_argument("--pairs", type=int, default=7, help="rounds of each measurement; default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=2, help="of each measurement; default: %(default)s")
+    parser.add_argument("--seconds", type=int, default=2, help="of each measurement, 1 or more; default: %(default)s")
     parser.add_argument(
         "--where",
         type=Where,
@@ -64,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=Path, default=REPOSITORY / "dist/bench.json", help="where figures go; default: dist/bench.json"
     )
+    parser.add_argument("--docs", type=Path, metavar="JSON", help="measure nothing: put this run into the documents")
     return parser
 
 

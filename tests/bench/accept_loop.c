@@ -61,7 +61,7 @@ static void keep(int listener, unsigned long most)
 	unsigned long count = 0;
 	char request;
 
-	allow_files(most);
+	allow_files();
 	say_ready();
 	for (;;) {
 		poll(waiting, 2, -1);

@@ -51,7 +51,7 @@ http {{
 
 HAPROXY = """\
 global
-    maxconn 20000
+    maxconn 4000
 defaults
     mode tcp
     timeout connect 10s
@@ -96,7 +96,7 @@ def iperf3(stage: Stage) -> Iterator[None]:
         yield
 
 
-def new_connections(stage: Stage, port: int, seconds: float, restored: bool) -> tuple[float, Judged]:
+def new_connections(stage: Stage, port: int, seconds: int, restored: bool) -> tuple[float, Judged]:
     """New connections a second to a server that tells each whom it takes it for, and what was told."""
     request = "" if port == BARE_PORT else REQUEST
     said = stage.ask(
@@ -115,18 +115,18 @@ def new_connections(stage: Stage, port: int, seconds: float, restored: bool) -> 
     return (judged.right + judged.wrong + judged.missing) / float(said[4]), judged
 
 
-def kept_requests(stage: Stage, port: int, seconds: float) -> float:
+def kept_requests(stage: Stage, port: int, seconds: int) -> float:
     """HTTP requests a second on connections that stay open."""
     url = f"http://{RIP}:{port}/"
-    said = stage.ask(["wrk", "-t1", f"-c{KEPT_CONNECTIONS}", f"-d{seconds:g}s", url], seconds)
+    said = stage.ask(["wrk", "-t1", f"-c{KEPT_CONNECTIONS}", f"-d{seconds}s", url], seconds)
     if "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"wrk: {said}")
     return float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0])
 
 
-def bulk(stage: Stage, seconds: float) -> float:
+def bulk(stage: Stage, seconds: int) -> float:
     """Gigabits a second, from the client to the server, over one connection."""
-    said = stage.ask(["iperf3", "--client", str(RIP), "--time", f"{seconds:g}", "--json"], seconds)
+    said = stage.ask(["iperf3", "--client", str(RIP), "--time", f"{seconds}", "--json"], seconds)
     return float(json.loads(said)["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 

@@ -64,13 +64,15 @@ static inline double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-/* Room for so many sockets at once, beside a few other files. */
-static inline void allow_files(unsigned long files)
+/* Room for as many sockets as this process may have. */
+static inline void allow_files(void)
 {
-	struct rlimit limit = { files + 64, files + 64 };
+	struct rlimit limit;
 
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
-		err(1, "room for %lu open files (fs.nr_open may be too small)", files);
+		err(1, "room for %lu open files", (unsigned long)limit.rlim_max);
 }
 
 static inline void say_ready(void)

@@ -38,6 +38,8 @@ static unsigned long failed;
 
 static void open_connection(struct connection *connection)
 {
+	/* it is closed with a reset, so that no TIME_WAIT on either side makes later rounds differ from earlier ones */
+	static const struct linger at_once = { 1, 0 };
 	static unsigned int next;
 	struct epoll_event wanted = { .events = EPOLLOUT, .data.ptr = connection };
 	int on = 1;
@@ -46,6 +48,7 @@ static void open_connection(struct connection *connection)
 	connection->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (connection->socket < 0)
 		err(1, "socket");
+	setsockopt(connection->socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	if (lip_count) {
 		struct sockaddr_in local = end_of(lips[next++ % lip_count], "0");
 
@@ -85,15 +88,6 @@ static void judge_answer(struct connection *connection)
 		judge(&judged, &seen, &local, is_restored);
 	else
 		failed++;
-}
-
-/* With a reset, so that no TIME_WAIT on either side makes later rounds differ from earlier ones. */
-static void close_connection(struct connection *connection)
-{
-	struct linger at_once = { 1, 0 };
-
-	setsockopt(connection->socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	close(connection->socket);
 }
 
 static void send_request(struct connection *connection)
@@ -147,7 +141,7 @@ static double run_for(double seconds)
 		struct connection *connection = next_answered(false);
 
 		judge_answer(connection);
-		close_connection(connection);
+		close(connection->socket);
 		open_connection(connection);
 	} while (now() < until);
 	return now() - began;
@@ -158,7 +152,7 @@ static double keep(unsigned long count)
 	unsigned long opened = 0;
 	double began = now();
 
-	allow_files(count);
+	allow_files();
 	for (; opened < AT_ONCE && opened < count; opened++)
 		open_connection(malloc(sizeof(struct connection)));
 	for (unsigned long n = 0; n < count; n++) {

@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	server = end_of(argv[1], argv[2]);
 	local = end_of(argv[3], argv[4]);
 	flows = strtoul(argv[5], 0, 10);
-	allow_files(flows);
+	allow_files();
 	all = calloc(flows, sizeof(*all));
 	for (unsigned long n = 0; n < flows; n++) {
 		open_flow(&all[n], poller, local);

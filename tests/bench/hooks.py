@@ -20,14 +20,20 @@ from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.programs import AttachType, Program, ProgramType
 from tests.bench import applications as apps
 from tests.bench.programs import HERE, Runs, Where, attached, run_time_kept
-from tests.bench.rounds import Samples, Spread
+from tests.bench.rounds import Samples
 from tests.bench.run import Bench
 from tests.bench.stage import Stage
 from tests.bench.storms import KNOWN_LIP, UNKNOWN_LIP, Kind, announce, storm
 
 PART = "hooks"
 FLOWS = 10_000
-WARM_UP_S = 0.5
+WARM_UP_S = 1
+MEASURE_S = 1  # a program runs some hundred thousand times in it
+HIT, MISS = KNOWN_LIP, UNKNOWN_LIP
+COST, MEASURING = "cost", "measuring"
+
+Costs = dict[str, Samples]
+"""By what was measured: what it costs, and what measuring it costs, which is taken off already."""
 
 PACKETS = {
     Kind.SEGMENT: "established TCP segment",
@@ -76,13 +82,13 @@ class Meter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
 
-    def measure(self, names: Mapping[str, str], drive: Callable[[], object]) -> None:
+    def by_run(self, names: Mapping[str, str], drive: Callable[[], object]) -> Costs:
         """Nanoseconds a run of some programs (by what to call that) while `drive` makes them run."""
-        self._measure(names, drive, lambda runs, empty, _: runs.mean - empty.mean)
+        return self._measure(names, drive, lambda runs, empty, _: runs.mean - empty.mean)
 
-    def measure_by_connection(self, what: str, name: str, drive: Callable[[], int]) -> None:
+    def by_connection(self, what: str, name: str, drive: Callable[[], int]) -> Costs:
         """Nanoseconds that all runs of a program take for one of the connections of which `drive` gives the number."""
-        self._measure(
+        return self._measure(
             {what: name},
             drive,
             lambda runs, empty, connections: (runs.nanoseconds - runs.count * empty.mean) / connections,
@@ -90,21 +96,17 @@ class Meter:
 
     def _measure(
         self, names: Mapping[str, str], drive: Callable[[], Any], cost: Callable[[Runs, Runs, Any], float]
-    ) -> None:
-        samples: Samples = {what: [] for what in names}
-        empty_samples: Samples = {what: [] for what in names}
+    ) -> Costs:
+        costs: Costs = {what: {COST: [], MEASURING: []} for what in names}
         for _ in range(self._bench.rounds):
             before = self._read()
             driven = drive()
             grown = {name: runs.since(before[name]) for name, runs in self._read().items()}
             for what, name in names.items():
                 empty = grown[BESIDE[name].name]
-                samples[what].append(cost(grown[name], empty, driven))
-                empty_samples[what].append(empty.mean)
-        for what, figures in samples.items():
-            self._bench.results.keep(PART, what, "ns", {"cost": figures, "measuring": empty_samples[what]})
-            spread = Spread.of(figures)
-            self._bench.say(f"{PART}: {what}: {spread.median:.0f} ns ({spread.low:.0f} to {spread.high:.0f})")
+                costs[what][COST].append(cost(grown[name], empty, driven))
+                costs[what][MEASURING].append(empty.mean)
+        return costs
 
     def _read(self) -> dict[str, Runs]:
         return {name: Runs.of(fd) for name, fd in self._fds.items()}
@@ -131,36 +133,43 @@ def run(bench: Bench) -> None:
 def packets(bench: Bench, meter: Meter) -> None:
     """tc ingress, by kind of packet."""
     for kind, what in PACKETS.items():
-        meter.measure({f"tc: {what}": "ipvsca_eth"}, partial(storm, bench.stage, kind, FLOWS, bench.seconds))
+        drive = partial(storm, bench.stage, kind, FLOWS, MEASURE_S)
+        _keep(bench, meter.by_run({f"tc: {what}": "ipvsca_eth"}, drive))
 
 
 def connections(bench: Bench, meter: Meter) -> None:
     """TCP connections, by where their option is."""
+
+    def connect(where: Where) -> int:
+        _, judged = apps.new_connections(bench.stage, apps.BARE_PORT, MEASURE_S, where is not Where.NOWHERE)
+        bench.results.judge(PART, judged)
+        return judged.right
+
     for where, what in CONNECTIONS.items():
-
-        def connect(where: Where = where) -> int:
-            _, judged = apps.new_connections(bench.stage, apps.BARE_PORT, bench.seconds, where is not Where.NOWHERE)
-            bench.results.judge(PART, judged)
-            return judged.right
-
         with bench.stage.naming_clients(where), apps.accept_loop(bench.stage):
-            meter.measure_by_connection(f"sock_ops: a connection {what}", "ipvsca_sockops", connect)
-            if where is not Where.SYN:
-                meter.measure({f"getpeername: a connection {what}": "ipvsca_peer4"}, connect)
+            drive = partial(connect, where)
+            _keep(bench, meter.by_connection(f"sock_ops: a connection {what}", "ipvsca_sockops", drive))
+            _keep(bench, meter.by_run({f"getpeername: a connection {what}": "ipvsca_peer4"}, drive))
 
 
 def datagrams(bench: Bench, meter: Meter) -> None:
     """UDP, received and answered: of flows that are known, and of others."""
-    for lip, hit in ((KNOWN_LIP, "hit"), (UNKNOWN_LIP, "miss")):
+    announce(bench.stage, FLOWS)
+    answered(bench, PART, FLOWS, WARM_UP_S, HIT)  # a flow's first datagram writes its way back
+    for lip, words in ((HIT, "hit"), (MISS, "miss")):
+        drive = partial(answered, bench, PART, FLOWS, MEASURE_S, lip)
+        _keep(bench, meter.by_run({f"recvmsg: {words}": "ipvsca_recv4", f"sendmsg: {words}": "ipvsca_send4"}, drive))
 
-        def answer(seconds: float = bench.seconds, lip: IPv4Address = lip) -> None:
-            with apps.udp_echo(bench.stage, lip == KNOWN_LIP, lambda judged: bench.results.judge(PART, judged)):
-                storm(bench.stage, Kind.DATAGRAM, FLOWS, seconds, lip)
 
-        if lip == KNOWN_LIP:
-            announce(bench.stage, FLOWS)
-        answer(WARM_UP_S)  # a flow's first datagram writes its way back
-        meter.measure({f"recvmsg: {hit}": "ipvsca_recv4", f"sendmsg: {hit}": "ipvsca_send4"}, answer)
+def answered(bench: Bench, part: str, flows: int, seconds: int, lip: IPv4Address) -> None:
+    """Datagrams of so many flows, each answered; all of them known (`lip` is HIT) or none (MISS)."""
+    with apps.udp_echo(bench.stage, lip == HIT, lambda judged: bench.results.judge(part, judged)):
+        storm(bench.stage, Kind.DATAGRAM, flows, seconds, lip)
+
+
+def _keep(bench: Bench, costs: Costs) -> None:
+    for what, samples in costs.items():
+        bench.keep(PART, what, "ns", samples)
 
 
 @contextmanager

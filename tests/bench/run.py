@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from tests.bench.programs import Where
 from tests.bench.records import Judged, Results
-from tests.bench.rounds import Samples, interleaved
+from tests.bench.rounds import Samples, Spread, interleaved
 from tests.bench.stage import Stage
 
 WITHOUT, WITH = "without", "with"
@@ -22,7 +22,7 @@ class Bench:
     stage: Stage
     results: Results
     rounds: int
-    seconds: float
+    seconds: int
     """How long one measurement takes."""
     where: Where
     """The segments that carry the option."""
@@ -46,6 +46,12 @@ class Bench:
         samples = interleaved(measures, self.rounds, watch)
         self.results.keep(part, what, unit, samples)
         return samples
+
+    def keep(self, part: str, what: str, unit: str, samples: Mapping[str, Sequence[float]]) -> None:
+        """Figures that are whole, and say what they are."""
+        self.results.keep(part, what, unit, samples)
+        said = ", ".join(f"{variant} {Spread.of(figures).median:.5g}" for variant, figures in samples.items())
+        self.say(f"{part}: {what}: {said} {unit}")
 
     @contextmanager
     def judged_by_counters(self, part: str, restored: bool) -> Iterator[None]:

@@ -14,7 +14,7 @@ UNKNOWN_LIP = IPv4Address("10.91.128.1")
 """The first of those that are not."""
 FIRST_LPORT = 1024
 UDP_PORT = 53
-NO_END_S = 600.0
+NO_END_S = 600
 
 
 class Kind(Enum):
@@ -27,7 +27,7 @@ class Kind(Enum):
     SYN_WITH_OPTION = "syn-option"
 
 
-def storm(stage: Stage, kind: Kind, flows: int, seconds: float, lip: IPv4Address = KNOWN_LIP) -> int:
+def storm(stage: Stage, kind: Kind, flows: int, seconds: int, lip: IPv4Address = KNOWN_LIP) -> int:
     """As many packets as can be sent in so many seconds; how many that were."""
     return int(stage.ask(_command(stage, kind, flows, lip, seconds), seconds))
 
@@ -40,7 +40,7 @@ def announce(stage: Stage, flows: int, lip: IPv4Address = KNOWN_LIP) -> None:
         raise RuntimeError(f"{_learnt(stage) - before} of {flows} announcements were learnt: {stage.ipvsca.counts()}")
 
 
-def _command(stage: Stage, kind: Kind, flows: int, lip: IPv4Address, seconds: float) -> list[str]:
+def _command(stage: Stage, kind: Kind, flows: int, lip: IPv4Address, seconds: int) -> list[str]:
     return list(map(str, [stage.program("storm"), RIP, UDP_PORT, kind.value, flows, lip, seconds]))
 
 

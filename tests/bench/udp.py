@@ -42,13 +42,13 @@ def run(bench: Bench) -> None:
     bench.compare(PART, f"datagrams there and back, {ECHO_FLOWS} flows", "/s", datagrams)
 
 
-def dnsperf(stage: Stage, questions: Path, seconds: float) -> float:
+def dnsperf(stage: Stage, questions: Path, seconds: int) -> float:
     """DNS queries a second. Raises RuntimeError where most of them are lost: then answers go astray."""
     said = stage.ask(
         [
             "dnsperf",
             *("-s", str(RIP), "-p", str(UDP_PORT), "-a", str(DNSPERF_LIP), "-x", str(FIRST_LPORT)),
-            *("-c", str(DNSPERF_FLOWS), "-d", str(questions), "-l", f"{seconds:g}"),
+            *("-c", str(DNSPERF_FLOWS), "-d", str(questions), "-l", f"{seconds}"),
         ],
         seconds,
     )
@@ -59,7 +59,7 @@ def dnsperf(stage: Stage, questions: Path, seconds: float) -> float:
     return float(rate["rate"])
 
 
-def exchanges(stage: Stage, seconds: float) -> tuple[float, int]:
+def exchanges(stage: Stage, seconds: int) -> tuple[float, int]:
     """Datagrams a second that were sent back, and how many were not, or to another socket."""
     end = [RIP, UDP_PORT, ECHO_LIP, FIRST_LPORT, ECHO_FLOWS, seconds]
     answered, lost, took = stage.ask([stage.program("datagrams"), *map(str, end)], seconds).split()
