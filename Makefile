@@ -9,11 +9,12 @@ needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
 needs-lint := $(needs-venv) clang-format-14
 needs-bench := $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk
+needs-bench-count := $(needs-venv) busybox gcc kmod libc6-dev qemu-system-x86
 needs-all := $(sort $(needs-test) $(needs-lint))
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e bench bench-quick lint format wheel clean
+.PHONY: help venv demo test unit bpf e2e bench bench-quick bench-count lint format wheel clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -41,6 +42,9 @@ bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 m
 
 bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter measurements, for a first look (root; 2 min)
 	$(VENV)/python -u -m tests.bench --pairs 3 --seconds 1 --only load,tcp,udp,hooks $(BENCH)
+
+bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 2 min)
+	$(VENV)/python -u -m tests.bench.counts $(COUNT)
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check

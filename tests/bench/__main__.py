@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import growth, hooks, load, proxy, report, tcp, udp
+from tests.bench import documents, growth, hooks, load, proxy, report, tcp, udp
 from tests.bench.programs import Where
 from tests.bench.records import REPOSITORY, Results, this_machine
 from tests.bench.run import Bench
@@ -24,15 +24,13 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "growth": growth.run,
     "proxy": proxy.run,
 }
-DOCUMENT = REPOSITORY / "docs/performance.md"
-PLOTS = REPOSITORY / "docs/performance"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts, print and keep what they measured, and return 0 if every address was right."""
     options = _parser().parse_args(arguments)
     if options.docs:
-        report.write(Results.read(options.docs), DOCUMENT, PLOTS)
+        documents.record(options.docs)
         return 0
     if os.geteuid():
         print("bench: run it as root (sudo make bench): it makes network namespaces and loads BPF programs")
@@ -59,7 +57,7 @@ def _end(results: Results, file: Path) -> int:
     print()
     for table in report.tables(results).values():
         print(table.as_text())
-    print(f"All figures are in {file}; `--docs {file}` puts them into docs/performance.md.")
+    print(f'All figures are in {file}; `make bench BENCH="--docs {file}"` puts them into docs/.')
     if all(judged.is_clean for judged in results.judged.values()):
         return 0
     print("FAILED: an address was wrong, missing or without an answer: see the last table")

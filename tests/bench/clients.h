@@ -1,6 +1,6 @@
 /*
  * Which client the bench puts behind LIP:lport: one for each of them, so that whoever knows LIP:lport knows whom an
- * application has to see. Numbers in host byte order. The twin of clients.py.
+ * application has to see. Numbers in host byte order.
  */
 #ifndef BENCH_CLIENTS_H
 #define BENCH_CLIENTS_H

@@ -1,49 +1,21 @@
-"""Tables and plots of a run's records, for the terminal and for docs/performance.md. Computes nothing but ratios."""
+"""Tables and plots of what a run has recorded, for terminals and documents. Computes nothing but medians and ratios."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 from tests.bench import plot
 from tests.bench.hooks import COST
 from tests.bench.records import Record, Results
 from tests.bench.rounds import Spread, ratios
+from tests.bench.table import Table
 from tests.bench.targets import TARGETS
 
 COMPARISONS = {"tcp": "TCP", "udp": "UDP", "proxy": "ipvsca and PROXY protocol"}
 """Parts in which variants are compared with each other."""
 GROWTH = {"flows": "Growth: UDP flows", "connections": "Growth: TCP connections"}
 """Parts in which a variant is a number of flows or connections."""
-
-MARKED = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as they are shown; the first column is of words, the others are of figures."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def as_text(self) -> str:
-        """With aligned columns, for a terminal."""
-        lines = [self.columns, *self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = [
-            "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(pairs))
-            for pairs in (zip(line, widths, strict=True) for line in lines)
-        ]
-        return "\n".join([self.title, "", *(f"  {line.rstrip()}" for line in shown), ""])
-
-    def as_markdown(self) -> str:
-        """Without the title: a document has headings of its own."""
-        rule = ["---", *("---:" for _ in self.columns[1:])]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in (self.columns, rule, *self.rows))
 
 
 def tables(results: Results) -> dict[str, Table]:
@@ -83,18 +55,6 @@ def plots(results: Results) -> dict[str, str]:
         "hooks": plot.dots("Nanoseconds", costs),
         "flows": plot.lines("Nanoseconds a call, by number of flows", grown),
     }
-
-
-def filled(document: str, found: Mapping[str, Table]) -> str:
-    """A document with its marked tables made anew. Raises KeyError for a marker of a table that there is not."""
-    return MARKED.sub(lambda match: f"{match[1]}\n{found[match[2]].as_markdown()}\n{match[3]}", document)
-
-
-def write(results: Results, document: Path, folder: Path) -> None:
-    """Put a run's tables into a document, its plots beside it."""
-    document.write_text(filled(document.read_text(), tables(results)))
-    for name, svg in plots(results).items():
-        (folder / f"{name}.svg").write_text(svg)
 
 
 def _comparison(title: str, things: Mapping[str, Mapping[str, Record]]) -> Table:
