@@ -1,0 +1,22 @@
+# What the guest does once it has its root: mount what a machine has, run the command, say how it ended, power off.
+# The harness puts the variables MODULES, FOLDER and COMMAND in front of this.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+mkdir -p "/lib/modules/$(uname -r)"
+mount --bind "$MODULES" "/lib/modules/$(uname -r)"
+for folder in /dev/shm /run /tmp; do
+	mount -t tmpfs tmpfs "$folder"
+done
+ip link set lo up
+stty -F /dev/ttyS1 raw
+(cd "$FOLDER" && eval "$COMMAND") </dev/null >/dev/ttyS1 2>&1
+echo "exit status $?" >/dev/ttyS1
+sync
+echo o >/proc/sysrq-trigger
+sleep infinity
