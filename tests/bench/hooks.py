@@ -43,9 +43,9 @@ PACKETS = {
     Kind.DATAGRAM: "UDP datagram",
 }
 CONNECTIONS = {
-    Where.ACK: "with the option in its ACK",
-    Where.SYN: "with the option in its SYN",
-    Where.NOWHERE: "without option",
+    Where.ACK: "option in the ACK",
+    Where.SYN: "option in the SYN",
+    Where.NOWHERE: "no option",
 }
 
 
@@ -125,9 +125,8 @@ class Meter:
 def run(bench: Bench) -> None:
     """Everything, with and without what is looked for."""
     with run_time_kept(), bench.stage.restored(), Meter(bench) as meter:
-        packets(bench, meter)
-        connections(bench, meter)
-        datagrams(bench, meter)
+        for traffic in TRAFFICS:
+            traffic(bench, meter)
 
 
 def packets(bench: Bench, meter: Meter) -> None:
@@ -148,8 +147,8 @@ def connections(bench: Bench, meter: Meter) -> None:
     for where, what in CONNECTIONS.items():
         with bench.stage.naming_clients(where), apps.accept_loop(bench.stage):
             drive = partial(connect, where)
-            _keep(bench, meter.by_connection(f"sock_ops: a connection {what}", "ipvsca_sockops", drive))
-            _keep(bench, meter.by_run({f"getpeername: a connection {what}": "ipvsca_peer4"}, drive))
+            _keep(bench, meter.by_connection(f"sock_ops, a connection: {what}", "ipvsca_sockops", drive))
+            _keep(bench, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, drive))
 
 
 def datagrams(bench: Bench, meter: Meter) -> None:
@@ -170,6 +169,10 @@ def answered(bench: Bench, part: str, flows: int, seconds: int, lip: IPv4Address
 def _keep(bench: Bench, costs: Costs) -> None:
     for what, samples in costs.items():
         bench.keep(PART, what, "ns", samples)
+
+
+TRAFFICS = (packets, connections, datagrams)
+"""What makes programs run, and keeps what that costs. Another hook is one more here, and in BESIDE."""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ RIGHT = 30
 ROW = 24
 TOP = 44
 HEIGHT = 360
+LINE = 16  # between words
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Told apart by the colour-blind too (Okabe and Ito)."""
 
@@ -61,11 +62,13 @@ def lines(title: str, things: Mapping[str, Mapping[int, float]]) -> str:
             _line((left, y(tick)), (right, y(tick)), "#ddd", 1),
             _text(left - 8, y(tick) + 4, f"{tick:g}", "end"),
         ]
-    for (label, figures), colour in zip(things.items(), COLOURS, strict=False):
+    highest_first = sorted(things.items(), key=lambda thing: -list(thing[1].values())[-1])
+    label_y = -math.inf
+    for (label, figures), colour in zip(highest_first, COLOURS, strict=False):
         points = " ".join(f"{x(size):.1f},{y(figure):.1f}" for size, figure in figures.items())
         shapes.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        last = list(figures)[-1]
-        shapes.append(_text(right + 8, y(figures[last]) + 4, label, "start", colour))
+        label_y = max(y(list(figures.values())[-1]) + 4, label_y + LINE)
+        shapes.append(_text(right + 8, label_y, label, "start", colour))
     return _document(title, HEIGHT, shapes)
 
 
