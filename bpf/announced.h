@@ -3,11 +3,9 @@
 #define IPVSCA_ANNOUNCED_H
 
 #include "announcement.h"
+#include "director.h"
 #include "flows.h"
 #include "layers.h"
-
-#define LOOPBACK_IFINDEX 1 /* in every network namespace */
-#define PACKET_HOST 0 /* linux/if_packet.h: to this host, and to it alone */
 
 /* As far as an announcement is looked at, however many IP options are in front of it. */
 #define ANNOUNCEMENT_REACH (60 + ANNOUNCEMENT_SIGNATURE)
@@ -44,10 +42,9 @@ static __always_inline void learn_from_announcement(struct __sk_buff *skb, const
 	if (verdict != ANNOUNCEMENT_FOUND)
 		return refuse_announcement(COUNTER_refused_announcement_fragment + verdict - ANNOUNCEMENT_FRAGMENT,
 					   &lip);
-	if (skb->pkt_type != PACKET_HOST)
+	if (!is_to_this_host(skb))
 		return refuse_announcement(COUNTER_refused_announcement_host, &lip);
-	/* the kernel drops what comes from loopback by wire, but only after we have seen it */
-	if (!is_trusted(&lip) || (is_loopback(&lip) && skb->ifindex != LOOPBACK_IFINDEX))
+	if (!is_from_director(skb, &lip))
 		return refuse_announcement(COUNTER_refused_announcement_untrusted, &lip);
 	client.learnt_ns = bpf_ktime_get_ns();
 	if (learn_flow(&flow, &client, timeout_of(flow.protocol, settings)))

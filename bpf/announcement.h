@@ -58,19 +58,6 @@ static __always_inline bool has_announcement_marks(const struct announcement *an
 	return announcement->magic == ANNOUNCEMENT_MAGIC && announcement->length == TOA_LENGTH_IPV4;
 }
 
-/* The internet checksum over words `from` to `to` of the packet, its own among them. */
-static __always_inline bool sum_is_right(const struct announcing *packet, int from, int to)
-{
-	const __be16 *words = (const void *)packet;
-	__u32 sum = 0;
-
-#pragma unroll
-	for (int i = from; i < to; i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ((sum + (sum >> 16)) & 0xffff) == 0xffff;
-}
-
 /*
  * Whether the IPv4 packet at `ip`, of which everything up to `end` may be read, is an announcement by its looks. Where this
  * says ANNOUNCEMENT_FOUND, it has the length of one.

@@ -8,7 +8,8 @@ static __always_inline bool way_of_udp(struct bpf_sock_addr *call, const struct 
 	struct reply reply = { .client = client->address, .cport = client->port };
 	struct flow flow;
 
-	if (!read_local_end(call, &reply.rip, &reply.rport) || !find_way_back(&reply, settings, &flow))
+	if (!settings->udp_restore || !read_local_end(call, &reply.rip, &reply.rport) ||
+	    !find_way_back(&reply, settings, &flow))
 		return false;
 	local->address = flow.lip;
 	local->port = flow.lport;

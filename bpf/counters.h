@@ -21,7 +21,7 @@
 	COUNTER(flows_taken_over,        "flows that a TCP connection took over when it was established") \
 	COUNTER(recvmsg_restored,        "datagrams received whose source was given as the client") \
 	COUNTER(recvmsg_ambiguous,       "datagrams of a LIP:lport that speaks to several of our addresses, on a socket bound to none: the LIP stays") \
-	COUNTER(recvmsg_unshowable,      "datagrams received on an IPv4 socket from a client that has IPv6: the LIP stays") \
+	COUNTER(recvmsg_unshowable,      "datagrams received of a client that has another IP version than its LIP (NAT64): the LIP stays") \
 	COUNTER(sendmsg_redirected,      "datagrams sent to a client that went to its director") \
 	COUNTER(connect_redirected,      "connects to a client that went to its director") \
 	COUNTER(refused_ack_malformed,   "established, but the TCP options are malformed") \
@@ -45,7 +45,30 @@
 	COUNTER(refused_announcement_client, "announcement of an address or port that no client can have") \
 	COUNTER(refused_announcement_untrusted, "announcement from a source that is not trusted") \
 	COUNTER(refused_announcement_host, "announcement that was not sent to this host alone (broadcast, multicast)") \
-	COUNTER(refused_announcement_memory, "announcement that could not be kept: no memory")
+	COUNTER(refused_announcement_memory, "announcement that could not be kept: no memory") \
+	COUNTER(ipo_learnt,              "datagrams whose option in the IP header (UOA, ipo) was believed") \
+	COUNTER(opp_learnt,              "datagrams whose header between IP and UDP (UOA, opp) was believed and taken away") \
+	COUNTER(refused_ipo_malformed,   "datagram with malformed IP options, or with ipo and no whole UDP header") \
+	COUNTER(refused_ipo_length,      "datagram whose ipo has a length other than 8 or 20") \
+	COUNTER(refused_ipo_client,      "datagram whose ipo names an address or port that no client can have") \
+	COUNTER(refused_ipo_checksum,    "datagram with ipo whose IP header has a wrong checksum") \
+	COUNTER(refused_ipo_untrusted,   "datagram with ipo from a source that is not trusted") \
+	COUNTER(refused_ipo_host,        "datagram with ipo that was not sent to this host alone (broadcast, multicast)") \
+	COUNTER(refused_ipo_memory,      "datagram whose ipo could not be kept: no memory") \
+	COUNTER(refused_opp_malformed,   "opp in which a field is not as it has to be, or without a whole datagram behind it") \
+	COUNTER(refused_opp_length,      "opp whose lengths are not those of one client's address") \
+	COUNTER(refused_opp_client,      "opp that names an address or port that no client can have") \
+	COUNTER(refused_opp_checksum,    "opp behind an IP header with a wrong checksum") \
+	COUNTER(refused_opp_fragment,    "opp in an IP fragment") \
+	COUNTER(refused_opp_untrusted,   "opp from a source that is not trusted") \
+	COUNTER(refused_opp_host,        "opp that was not sent to this host alone (broadcast, multicast)") \
+	COUNTER(refused_opp_memory,      "opp whose client could not be kept: no memory") \
+	COUNTER(refused_opp_room,        "opp that the kernel did not let us take away: inside VLAN tags, or no memory") \
+	COUNTER(getsockopt_answered,     "lookup calls of DPVS answered with the client") \
+	COUNTER(getsockopt_unknown,      "lookup calls about a connection or flow whose client is not known") \
+	COUNTER(getsockopt_not_nat64,    "lookup calls for the IPv6 client of a connection that has none: getpeername tells the client") \
+	COUNTER(getsockopt_invalid,      "lookup calls with too small a buffer or an unknown address family, or on a socket that is not connected") \
+	COUNTER(getsockopt_unreadable,   "lookup calls whose question could not be read")
 /* clang-format on */
 
 #define COUNTER_MEMBER(name, help) COUNTER_##name,

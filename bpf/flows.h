@@ -42,27 +42,41 @@ static __always_inline void use_flow(struct learnt *learnt, __u64 timeout_ns, __
 }
 
 /*
- * The client of a flow. Its rip is what the socket that asks is bound to: NOWHERE is answered only where there is no doubt
- * which flow is meant.
+ * The entry that is asked for a flow's client. Its rip is what the socket that asks is bound to; for NOWHERE this may be an
+ * ambiguous one.
  */
-static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
+static __always_inline struct learnt *find_entry(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
 {
 	struct flow key = *flow;
 	struct learnt *learnt;
 
 	key.rip = NOWHERE;
 	learnt = alive_at(&key, timeout_ns, now_ns);
-	if (is_nowhere(&flow->rip)) {
-		if (learnt && learnt->is_ambiguous) {
-			use_flow(learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
-			count(COUNTER_recvmsg_ambiguous);
-			return 0;
-		}
+	if (is_nowhere(&flow->rip))
 		return learnt;
-	}
 	if (learnt && !learnt->is_ambiguous && is_same(&learnt->rip, &flow->rip))
 		return learnt;
 	return alive_at(flow, timeout_ns, now_ns);
+}
+
+/* The client of a flow: only where there is no doubt which flow is meant. */
+static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
+{
+	struct learnt *learnt = find_entry(flow, timeout_ns, now_ns);
+
+	if (learnt && learnt->is_ambiguous) {
+		use_flow(learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
+		count(COUNTER_recvmsg_ambiguous);
+		return 0;
+	}
+	return learnt;
+}
+
+/* Whether what is known of a flow (0: nothing) already says the same. */
+static __always_inline bool is_repeated(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
+{
+	return known && known->identity == learnt->identity && is_within(known->used_ns, learnt->used_ns, timeout_ns) &&
+	       is_same_client(&known->client, &learnt->client);
 }
 
 /* Count what it means for the table that a flow's client takes the place of what was known of it (0: nothing). */
@@ -70,12 +84,14 @@ static __always_inline void count_learnt(const struct learnt *known, const struc
 {
 	if (!known)
 		count(COUNTER_flows_new);
-	else if (!is_within(known->used_ns, learnt->used_ns, timeout_ns) ||
-		 !is_same_client(&known->client, &learnt->client))
+	else if (!is_repeated(known, learnt, timeout_ns))
 		count(COUNTER_flows_replaced);
 }
 
-/* Keep a client for its flow; what was known of this flow is forgotten. Not 0 where there is no memory. */
+/*
+ * Keep a client for its flow; what was known of this flow is forgotten. To hear the same once more, as from each of a flow's
+ * first datagrams, is a use of the flow and no more. Not 0 where there is no memory.
+ */
 static __always_inline long learn_flow(const struct flow *flow, const struct client *client, __u64 timeout_ns)
 {
 	struct learnt learnt = {
@@ -92,6 +108,10 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	known = flows.lookup(&key);
 	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
 	    (!known->is_ambiguous && is_same(&known->rip, &flow->rip))) {
+		if (!own && is_repeated(known, &learnt, timeout_ns)) {
+			known->used_ns = learnt.used_ns;
+			return 0;
+		}
 		count_learnt(known && !known->is_ambiguous ? known : own, &learnt, timeout_ns);
 		if (own)
 			flows.delete((struct flow *)flow); /* of a time when there was doubt */
@@ -108,6 +128,9 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 		key.rip = other.rip;
 		if (flows.update(&key, &other))
 			return -1;
+	} else if (is_repeated(own, &learnt, timeout_ns)) {
+		own->used_ns = learnt.used_ns;
+		return 0;
 	}
 	return flows.update((struct flow *)flow, &learnt);
 }

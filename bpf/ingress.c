@@ -1,5 +1,9 @@
-/* tc ingress: learn clients from SYNs and announcements. Every packet goes on untouched. */
+/*
+ * tc ingress: learn clients from SYNs, announcements and UDP datagrams. Every packet goes on, and untouched but for opp's header,
+ * which the kernel does not know.
+ */
 #include "announced.h"
+#include "datagram.h"
 #include "layers.h"
 #include "syn.h"
 
@@ -20,8 +24,12 @@ static __always_inline void ingress(struct __sk_buff *skb, struct layers *layers
 	forget_the_way(skb, layers);
 	if (layers->protocol == PROTOCOL_TCP)
 		keep_client_of_syn(skb, layers);
-	else
+	else if (layers->protocol == PROTOCOL_ICMP)
 		learn_from_announcement(skb, layers);
+	else if (layers->protocol == PROTOCOL_UDP)
+		learn_from_ipo(skb, layers);
+	else
+		learn_from_opp(skb, layers);
 }
 
 /* For devices whose packets begin with an Ethernet header. */

@@ -15,6 +15,7 @@ struct layers {
 	__u32 transport;
 	__u8 protocol; /* of the transport header: one that we look at */
 	bool is_ipv6;
+	bool is_fragment; /* one of several: what is behind IP is a part */
 };
 
 /*
@@ -75,15 +76,16 @@ static __always_inline bool find_transport_in_ipv4(struct __sk_buff *skb, struct
 		return false;
 	layers->protocol = ip->protocol;
 	layers->transport = layers->ip + (ip->version_words & 0xf) * 4;
-	if (ip->protocol == PROTOCOL_ICMP)
-		return true;
-	if (ip->protocol != PROTOCOL_TCP)
-		return false;
-	if (ip->fragment & bpf_htons((IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS))) {
-		count(COUNTER_refused_syn_fragment);
-		return false;
+	layers->is_fragment = ip->fragment & bpf_htons((IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS));
+	switch (ip->protocol) {
+	case PROTOCOL_UDP:
+		return ip->version_words > IPV4_WITHOUT_OPTIONS && ip->version_words <= IPV4_WITH_MOST_OPTIONS;
+	case PROTOCOL_TCP:
+		if (layers->is_fragment)
+			count(COUNTER_refused_syn_fragment);
+		return !layers->is_fragment;
+	default: return ip->protocol == PROTOCOL_ICMP || ip->protocol == PROTOCOL_OPP;
 	}
-	return true;
 }
 
 static __always_inline bool find_transport_in_ipv6(struct __sk_buff *skb, struct layers *layers)
@@ -99,7 +101,7 @@ static __always_inline bool find_transport_in_ipv6(struct __sk_buff *skb, struct
 	layers->is_ipv6 = true;
 	layers->transport = layers->ip + sizeof(*ip);
 	protocol = ip->protocol;
-	for (int i = 0; i < MAX_IPV6_EXTENSIONS && protocol != PROTOCOL_TCP; i++) {
+	for (int i = 0; i < MAX_IPV6_EXTENSIONS && protocol != PROTOCOL_TCP && protocol != PROTOCOL_OPP; i++) {
 		const struct ipv6_extension *extension;
 
 		if (protocol != IPV6_HOP_BY_HOP && protocol != IPV6_ROUTING && protocol != IPV6_DESTINATION &&
@@ -117,27 +119,51 @@ static __always_inline bool find_transport_in_ipv6(struct __sk_buff *skb, struct
 		} else {
 			if (extension->next == PROTOCOL_TCP)
 				count(COUNTER_refused_syn_fragment);
-			return false;
+			layers->protocol = extension->next;
+			layers->is_fragment = true;
+			return extension->next == PROTOCOL_OPP;
 		}
 		protocol = extension->next;
 	}
 	layers->protocol = protocol;
-	return protocol == PROTOCOL_TCP;
+	return protocol == PROTOCOL_TCP || protocol == PROTOCOL_OPP;
 }
 
 /*
- * 0, but not to the verifier (skb->len, minus what is read from there once more). An offset with it added looks the same on
- * whatever way it was found, so that the walk over the options is checked once and not once for each way: 30 times less.
+ * Fill the addresses, and the offset at which the IP packet ends by its own account. False where the addresses cannot be read,
+ * or not be believed.
  */
-static __always_inline __u32 unknown_zero(struct __sk_buff *skb)
+static __always_inline bool read_addresses(struct __sk_buff *skb, const struct layers *layers, struct address *lip,
+					   struct address *rip, __u32 *ip_end)
 {
-	return *(volatile __u32 *)&skb->len - *(volatile __u32 *)&skb->len;
+	if (layers->is_ipv6) {
+		const struct ipv6 *ip = header_at(skb, layers->ip);
+
+		if ((const void *)(ip + 1) > end_of(skb))
+			return false;
+		*lip = ip->source;
+		*rip = ip->destination;
+		*ip_end = layers->ip + sizeof(*ip) + bpf_ntohs(ip->length);
+		return !is_mapped(&ip->source); /* a packet like this must not pass for one of IPv4 */
+	}
+	const struct ipv4 *ip = header_at(skb, layers->ip);
+
+	if ((const void *)(ip + 1) > end_of(skb))
+		return false;
+	*lip = mapped(ip->source);
+	*rip = mapped(ip->destination);
+	*ip_end = layers->ip + bpf_ntohs(ip->length);
+	return true;
 }
 
+/*
+ * To the verifier an offset looks the same afterwards on whatever way it was found, so that the walk over the options is checked
+ * once and not once for each way: 30 times less.
+ */
 static __always_inline void forget_the_way(struct __sk_buff *skb, struct layers *layers)
 {
-	layers->ip = (layers->ip + unknown_zero(skb)) & MAX_IP_OFFSET;
-	layers->transport = (layers->transport + unknown_zero(skb)) & MAX_TRANSPORT_OFFSET;
+	layers->ip = (layers->ip + UNKNOWN_ZERO(skb->len)) & MAX_IP_OFFSET;
+	layers->transport = (layers->transport + UNKNOWN_ZERO(skb->len)) & MAX_TRANSPORT_OFFSET;
 }
 
 #endif

@@ -33,6 +33,9 @@ PINNED("lru_hash", replies, struct reply, struct flow, MAX_FLOWS, 0);
 /* The director to which a TCP connect to a client goes. Written by established.c, read by connect.c. */
 PINNED("lru_hash", connects, struct endpoint, struct director, MAX_CONNECTS, 0);
 
+/* Kept in a socket, on kernels where a lookup call's question cannot be read. Written by recvmsg.c, read by lookup.c. */
+PINNED("sk_storage", last_received, int, struct received, 0, BPF_F_NO_PREALLOC);
+
 /* The directors' prefixes; 0 under one that is not trusted. Written by the CLI, read where an option was found. */
 PINNED("lpm_trie", trusted, struct prefix, __u8, MAX_TRUSTED, BPF_F_NO_PREALLOC);
 

@@ -17,6 +17,7 @@
 #define PROTOCOL_ICMP 1
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
+#define PROTOCOL_OPP 248 /* UOA in a header of its own */
 
 #define ICMP_ECHO_REQUEST 8
 
@@ -27,15 +28,18 @@
 #define MAX_IPV6_EXTENSIONS 4
 
 #define IPV4_WITHOUT_OPTIONS 0x45
+#define IPV4_WITH_MOST_OPTIONS 0x4f
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV6_FRAGMENT_MASK 0xfff9
 
+/* Options have one grammar in TCP's header and in IPv4's. */
+#define MAX_OPTIONS 40
+#define OPTION_END_OF_LIST 0
+#define OPTION_NO_OPERATION 1
+
 #define TCP_MIN_WORDS 5
 #define TCP_MAX_HEADER 60
-#define TCP_MAX_OPTIONS 40
-#define TCP_END_OF_LIST 0
-#define TCP_NO_OPERATION 1
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -68,6 +72,15 @@ struct ipv6 {
 	struct address destination;
 };
 
+/* As much of an IP header as is kept: extension headers of IPv6 are not. What is behind a shorter header is 0. */
+union ip_header {
+	struct ipv4 v4;
+	struct ipv6 v6;
+	__be16 words[(sizeof(struct ipv4) + MAX_OPTIONS) / 2];
+};
+
+#define IP_HEADER_WORDS (sizeof(union ip_header) / 2)
+
 /* The first 8 bytes of an extension header; `length` and `fragment` mean something only in those that have them. */
 struct ipv6_extension {
 	__u8 next;
@@ -84,6 +97,13 @@ struct icmp {
 	__be16 sequence;
 };
 
+struct udp {
+	__be16 source;
+	__be16 destination;
+	__be16 length; /* of this header and its data */
+	__be16 checksum;
+};
+
 struct tcp {
 	__be16 source;
 	__be16 destination;
@@ -95,6 +115,24 @@ struct tcp {
 	__be16 checksum;
 	__be16 urgent;
 };
+
+/* The internet checksum (RFC 1071) of a header's words `from` to `to`, not inverted: all bits are set where one of them is right. */
+static __always_inline __u16 sum_of(const void *header, int from, int to)
+{
+	const __be16 *words = header;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = from; i < to; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum + (sum >> 16);
+}
+
+static __always_inline bool sum_is_right(const void *header, int from, int to)
+{
+	return sum_of(header, from, to) == 0xffff;
+}
 
 static __always_inline __u32 tcp_words(const struct tcp *tcp)
 {

@@ -1,6 +1,22 @@
 /* cgroup recvmsg: recvfrom, recvmsg, recvmmsg give the client as a datagram's source. Never refuses the call. */
 #include "flows.h"
+#include "received.h"
 #include "socket.h"
+
+/*
+ * Whether the application may be shown this client: only where its answer finds the way back. From an IPv6 socket the kernel does
+ * not send to a v4-mapped LIP in place of an IPv6 client, nor from an IPv4 socket to an IPv6 LIP.
+ */
+static __always_inline bool can_be_answered(const struct settings *settings, const struct flow *flow,
+					    const struct client *client)
+{
+	if (!settings->udp_restore)
+		return false;
+	if (is_mapped(&flow->lip) == is_mapped(&client->address))
+		return true;
+	count(COUNTER_recvmsg_unshowable);
+	return false;
+}
 
 /* The client behind a datagram's source. False where the source stays. */
 static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const struct address *source,
@@ -13,6 +29,7 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 
 	if (!settings || !read_local_end(call, &flow.rip, &flow.rport))
 		return false;
+	keep_received(call->sk, &flow);
 	timeout_ns = settings->udp_timeout_ns;
 	now_ns = bpf_ktime_get_ns();
 	learnt = find_flow(&flow, timeout_ns, now_ns);
@@ -21,6 +38,10 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 	*client = learnt->client;
 	if (!is_still_of(learnt, &flow))
 		return false;
+	if (!can_be_answered(settings, &flow, client)) {
+		use_flow(learnt, timeout_ns, now_ns);
+		return false;
+	}
 	if (!(learnt->has_reply & reply_end_of(&flow.rip)) || learnt->is_shared ||
 	    !is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
 		remember_way_back(&flow, learnt, client, timeout_ns, now_ns);
@@ -33,9 +54,8 @@ int ipvsca_recv4(struct bpf_sock_addr *call)
 	struct address source = mapped(call->user_ip4);
 	struct client client;
 
-	if (client_of_datagram(call, &source, &client))
-		count(set_address4(call, &client.address, client.port) ? COUNTER_recvmsg_restored
-								       : COUNTER_recvmsg_unshowable);
+	if (client_of_datagram(call, &source, &client) && set_address4(call, &client.address, client.port))
+		count(COUNTER_recvmsg_restored);
 	return 1;
 }
 

@@ -7,7 +7,8 @@ static __always_inline bool way_of_datagram(struct bpf_sock_addr *call, const st
 	const struct settings *settings = current_settings();
 	struct reply reply = { .client = *to, .cport = call->user_port };
 
-	return settings && read_local_end(call, &reply.rip, &reply.rport) && find_way_back(&reply, settings, flow);
+	return settings && settings->udp_restore && read_local_end(call, &reply.rip, &reply.rport) &&
+	       find_way_back(&reply, settings, flow);
 }
 
 int ipvsca_send4(struct bpf_sock_addr *call)

@@ -1,4 +1,4 @@
-/* The context of cgroup socket address hooks: what an application sees or says, and the local end of its socket. */
+/* The context of cgroup socket address hooks: what an application sees or says; and the local end of a socket. */
 #ifndef IPVSCA_SOCKET_H
 #define IPVSCA_SOCKET_H
 
@@ -35,13 +35,9 @@ static __always_inline void set_address6(struct bpf_sock_addr *call, const struc
 	call->user_port = port;
 }
 
-/* The address (NOWHERE for none) and port that a socket is bound to. False where there is no socket to ask. */
-static __always_inline bool read_local_end(struct bpf_sock_addr *call, struct address *address, __be16 *port)
+/* The address (NOWHERE for none) and port that a socket is bound to. */
+static __always_inline void local_end(struct bpf_sock *socket, struct address *address, __be16 *port)
 {
-	struct bpf_sock *socket = call->sk;
-
-	if (!socket)
-		return false;
 	*port = bpf_htons(socket->src_port);
 	if (socket->family == AF_INET6) {
 		address->word[0] = CONTEXT_WORD(socket->src_ip6[0]);
@@ -53,6 +49,16 @@ static __always_inline bool read_local_end(struct bpf_sock_addr *call, struct ad
 	} else {
 		*address = NOWHERE;
 	}
+}
+
+/* The same of the socket of a call. False where there is none to ask. */
+static __always_inline bool read_local_end(struct bpf_sock_addr *call, struct address *address, __be16 *port)
+{
+	struct bpf_sock *socket = call->sk;
+
+	if (!socket)
+		return false;
+	local_end(socket, address, port);
 	return true;
 }
 

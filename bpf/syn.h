@@ -17,30 +17,6 @@ static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *l
 	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
-/* Fill the addresses, and the offset at which the IP packet ends by its own account. */
-static __always_inline bool read_addresses(struct __sk_buff *skb, const struct layers *layers,
-					   struct handshake *handshake, __u32 *ip_end)
-{
-	if (layers->is_ipv6) {
-		const struct ipv6 *ip = header_at(skb, layers->ip);
-
-		if ((const void *)(ip + 1) > end_of(skb))
-			return false;
-		handshake->lip = ip->source;
-		handshake->rip = ip->destination;
-		*ip_end = layers->ip + sizeof(*ip) + bpf_ntohs(ip->length);
-		return !is_mapped(&ip->source); /* a packet like this must not pass for one of IPv4 */
-	}
-	const struct ipv4 *ip = header_at(skb, layers->ip);
-
-	if ((const void *)(ip + 1) > end_of(skb))
-		return false;
-	handshake->lip = mapped(ip->source);
-	handshake->rip = mapped(ip->destination);
-	*ip_end = layers->ip + bpf_ntohs(ip->length);
-	return true;
-}
-
 static __always_inline void refuse_syn(enum refusal refusal, const struct handshake *handshake)
 {
 	count_from(COUNTER_refused_syn_malformed + refusal, &handshake->lip, bpf_ktime_get_ns());
@@ -64,7 +40,7 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 		return; /* no options */
 	readable(skb, layers->transport + header); /* where it is not, toa_parse says so */
 
-	if (!read_addresses(skb, layers, &handshake, &ip_end))
+	if (!read_addresses(skb, layers, &handshake.lip, &handshake.rip, &ip_end))
 		return;
 	tcp = header_at(skb, layers->transport);
 	if ((const void *)(tcp + 1) > end_of(skb))

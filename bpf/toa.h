@@ -54,6 +54,47 @@ static __always_inline enum toa_verdict toa_read(const __u8 *option, __u8 length
 }
 
 /*
+ * Read the client from `length` bytes of options, which follow the fixed part of a header. Of those that are of `kind` (0: of a
+ * kind in `settings`) the first one decides that has the length of an address.
+ */
+static __always_inline enum toa_verdict options_parse(const __u8 *options, __u32 length, const void *end, __u8 kind,
+						      const struct settings *settings, struct client *client)
+{
+	/* as numbers that the verifier knows, they would be followed through all passes, one beside the other: four times the work */
+	__u32 none = TOA_ABSENT + UNKNOWN_ZERO(options[-1]);
+	__u32 other = TOA_LENGTH + UNKNOWN_ZERO(options[-1]);
+	__u32 verdict = none, at = 0;
+
+	if (options + length > (const __u8 *)end)
+		return TOA_MALFORMED;
+
+#pragma clang loop unroll(disable)
+	/* A header without our option has 3 to 5 of them; 40 passes are for one that is all NOPs. */
+	for (int pass = 0; pass < MAX_OPTIONS && at < length; pass++) {
+		const __u8 *option = options + at;
+		__u32 size = 1;
+
+		if (option + 1 > (const __u8 *)end || option[0] == OPTION_END_OF_LIST)
+			break;
+		if (option[0] != OPTION_NO_OPERATION) {
+			if (option + 2 > (const __u8 *)end)
+				return TOA_MALFORMED;
+			size = option[1];
+			if (size < 2 || at + size > length)
+				return TOA_MALFORMED;
+			if (kind ? option[0] == kind : is_client_kind(settings, option[0])) {
+				if (size == TOA_LENGTH_IPV4 || size == TOA_LENGTH_IPV6)
+					return toa_read(option, size, end, client);
+				verdict = other;
+			}
+		}
+		/* `at` is under 64 here anyway; said with a mask, every pass looks alike to the verifier */
+		at = (at + size) & 63;
+	}
+	return verdict;
+}
+
+/*
  * Read the client from the header at `tcp`, of which everything up to `end` may be read. Fills address and port of `client`
  * where the verdict is TOA_FOUND (they are arbitrary otherwise).
  */
@@ -61,39 +102,10 @@ static __always_inline enum toa_verdict toa_parse(const struct tcp *tcp, const v
 						  const struct settings *settings, struct client *client)
 {
 	const __u8 *options = (const __u8 *)(tcp + 1);
-	enum toa_verdict verdict = TOA_ABSENT;
-	__u32 length, at = 0;
 
 	if ((const void *)options > end || tcp_words(tcp) < TCP_MIN_WORDS)
 		return TOA_MALFORMED;
-	length = tcp_words(tcp) * 4 - sizeof(*tcp);
-	if ((const void *)tcp + tcp_words(tcp) * 4 > end)
-		return TOA_MALFORMED;
-
-#pragma clang loop unroll(disable)
-	/* A header without our option has 3 to 5 of them; 40 passes are for one that is all NOPs. */
-	for (int pass = 0; pass < TCP_MAX_OPTIONS && at < length; pass++) {
-		const __u8 *option = options + at;
-		__u32 size = 1;
-
-		if (option + 1 > (const __u8 *)end || option[0] == TCP_END_OF_LIST)
-			break;
-		if (option[0] != TCP_NO_OPERATION) {
-			if (option + 2 > (const __u8 *)end)
-				return TOA_MALFORMED;
-			size = option[1];
-			if (size < 2 || at + size > length)
-				return TOA_MALFORMED;
-			if (is_client_kind(settings, option[0])) {
-				if (size == TOA_LENGTH_IPV4 || size == TOA_LENGTH_IPV6)
-					return toa_read(option, size, end, client);
-				verdict = TOA_LENGTH;
-			}
-		}
-		/* `at` is under 64 here anyway; said with a mask, every pass looks alike to the verifier */
-		at = (at + size) & 63;
-	}
-	return verdict;
+	return options_parse(options, tcp_words(tcp) * 4 - sizeof(*tcp), end, 0, settings, client);
 }
 
 #endif

@@ -10,6 +10,9 @@
 /* clang joins two neighbouring words of a context into one load of 8 bytes, which the verifier refuses; volatile keeps them apart. */
 #define CONTEXT_WORD(word) (*(volatile __u32 *)&(word))
 
+/* 0, but not to the verifier: what is read from a place, minus what is read from there once more. */
+#define UNKNOWN_ZERO(place) (*(volatile typeof(place) *)&(place) - *(volatile typeof(place) *)&(place))
+
 /* An IP address as 16 bytes; IPv4 is v4-mapped (::ffff:a.b.c.d), so that IPv4 and IPv6 are one code path. */
 struct address {
 	__be32 word[4];
@@ -23,6 +26,8 @@ enum learnt_from {
 	LEARNT_FROM_SYN = 2, /* option in the SYN */
 	LEARNT_FROM_ANNOUNCEMENT = 3, /* ICMP echo ahead of the flow */
 	LEARNT_FROM_CONNECT = 4, /* the application connected to it */
+	LEARNT_FROM_IPO = 5, /* IPv4 option of a datagram */
+	LEARNT_FROM_OPP = 6, /* header between IP and UDP */
 };
 
 /* Who is behind a director's LIP:lport. */
@@ -111,6 +116,12 @@ struct director {
 	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
+/* The flow of the datagram that a socket received last, as it was looked up, and the thread that received it. */
+struct received {
+	struct flow flow;
+	__u64 thread; /* a number that no other thread has at the time */
+};
+
 struct prefix {
 	__u32 length; /* bits, 0 to 128, counted in the 16-byte form */
 	struct address address;
@@ -121,6 +132,7 @@ struct settings {
 	__u64 tcp_timeout_ns;
 	__u64 udp_timeout_ns;
 	__u64 tcp_connect; /* 1: a TCP connect to a client goes to its director */
+	__u64 udp_restore; /* 0: what UDP receives and sends keeps the LIP; clients are only kept for lookups */
 };
 
 struct counter {
@@ -165,15 +177,16 @@ static __always_inline struct address mapped(__be32 ipv4)
 	return address;
 }
 
-/* Of IPv4, v4-mapped. */
-static __always_inline bool is_loopback(const struct address *address)
-{
-	return bpf_ntohl(address->word[3]) >> 24 == 127;
-}
-
 static __always_inline bool is_mapped(const struct address *address)
 {
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_loopback(const struct address *address)
+{
+	if (is_mapped(address))
+		return bpf_ntohl(address->word[3]) >> 24 == 127;
+	return !address->word[0] && !address->word[1] && !address->word[2] && address->word[3] == bpf_htonl(1);
 }
 
 /* The twin of Endpoint.can_be_client in ipvsca/address.py, where the reasons stand. */

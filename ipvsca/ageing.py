@@ -13,7 +13,7 @@ from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.kernel import layout
 from ipvsca.kernel.maps import ONLY
 from ipvsca.settings import Settings
-from ipvsca.wire.announcement import PROTOCOL_TCP, PROTOCOL_UDP
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 
 _KEY = ctypes.sizeof(layout.Flow)
 _VALUE = ctypes.sizeof(layout.Learnt)

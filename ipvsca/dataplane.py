@@ -91,6 +91,7 @@ class DataPlane:
             tcp_timeout=running.tcp_timeout_ns // NANOSECONDS,
             udp_timeout=running.udp_timeout_ns // NANOSECONDS,
             tcp_connect=bool(running.tcp_connect),
+            udp_restore=bool(running.udp_restore),
             max_flows=self.table("flows").max_entries,
             trusted=self._trusted(),
         )
@@ -101,6 +102,7 @@ class DataPlane:
             tcp_timeout_ns=settings.tcp_timeout * NANOSECONDS,
             udp_timeout_ns=settings.udp_timeout * NANOSECONDS,
             tcp_connect=settings.tcp_connect,
+            udp_restore=settings.udp_restore,
         )
         for kind in settings.tcpopt_addr:
             running.kinds[kind // 64] |= 1 << kind % 64

@@ -16,7 +16,8 @@ from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
 from ipvsca.settings import Settings
 
-_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt")
+_UOA = ("ipo", "opp")
+_OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt", "ipo_learnt", "opp_learnt")
 
 _UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 _MALFORMED = "a director, or something between, writes broken TCP headers"
@@ -25,6 +26,9 @@ _CLIENT = "a director sends an address that no client can have"
 _MEMORY = "the kernel is short of memory"
 _ALMOST = "a director sends announcements that are almost right: see docs/wire-formats.md"
 _ON_THE_WAY = "something between changes announcements on their way from the director: look at the network"
+_ALMOST_UOA = "a director sends datagrams with UOA that are almost right: see docs/wire-formats.md"
+_DAMAGED = "datagrams are damaged on their way from the director: look at the network"
+_ELSEWHERE = "datagrams with UOA come to another host's hardware address: name the bridge in interfaces"
 _HINTS = {
     "refused_ack_untrusted": _UNTRUSTED,
     "refused_syn_untrusted": _UNTRUSTED,
@@ -52,6 +56,16 @@ _HINTS = {
     "refused_syn_conflict": "SYNs are damaged on their way from the director: look at the network",
     "refused_announcement_client": _CLIENT,
     "refused_announcement_memory": _MEMORY,
+    "recvmsg_unshowable": "clients have IPv6, servers IPv4: recvfrom keeps the LIP, or no answer could be sent",
+    **{f"refused_{form}_untrusted": _UNTRUSTED for form in _UOA},
+    **{f"refused_{form}_host": _ELSEWHERE for form in _UOA},
+    **{f"refused_{form}_malformed": _ALMOST_UOA for form in _UOA},
+    **{f"refused_{form}_length": _ALMOST_UOA for form in _UOA},
+    **{f"refused_{form}_checksum": _DAMAGED for form in _UOA},
+    **{f"refused_{form}_client": _CLIENT for form in _UOA},
+    **{f"refused_{form}_memory": _MEMORY for form in _UOA},
+    "refused_opp_fragment": "opp comes in fragments, which stay as they are: raise the MTU towards the server",
+    "refused_opp_room": "the kernel does not let opp be taken away inside VLAN tags: see docs/wire-formats.md",
     "syn_expired": "handshakes take longer than tcp_timeout: raise it",
 }
 """What an operator should think of where a counter is not 0."""
@@ -134,19 +148,20 @@ def _requirements(settings: Settings) -> Iterator[Finding]:
 
 
 def _attachments(settings: Settings) -> Iterator[Finding]:
-    loaded = _loaded(settings.pin_path)
+    loaded = _loaded(settings)
     yield loaded
     if not loaded.ok:
         return
     try:
         cgroup = machine.cgroup_path(settings.cgroup)
-        yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup)
+        yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup, settings)
         yield from _interface_attachments(Pins.at(settings.pin_path), settings)
     except Problem as problem:
         yield Finding("the cgroup and interfaces of the settings", str(problem))
 
 
-def _loaded(pin_path: Path) -> Finding:
+def _loaded(settings: Settings) -> Finding:
+    pin_path = settings.pin_path
     try:
         with DataPlane(pin_path) as plane:
             build = plane.build()
@@ -157,14 +172,14 @@ def _loaded(pin_path: Path) -> Finding:
     if not build.digest:
         return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")
     version = build.version.decode()
-    suffix = (
-        "" if loader.is_current(pin_path) else " (not from the sources of this ipvsca: `ipvsca load` replaces them)"
-    )
-    return Finding(f"programs of version {version} are loaded{suffix}")
+    others = " (not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
+    return Finding(f"programs of version {version} are loaded{'' if loader.is_current(settings) else others}")
 
 
-def _cgroup_attachments(pins: Pins, cgroup: Path) -> Iterator[Finding]:
+def _cgroup_attachments(pins: Pins, cgroup: Path, settings: Settings) -> Iterator[Finding]:
     for program in CGROUP_PROGRAMS:
+        if not program.is_wanted(settings):
+            continue
         what = f"{program.name} on {cgroup}: {program.does}"
         yield Finding(what, None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`")
 

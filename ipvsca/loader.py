@@ -21,7 +21,7 @@ from ipvsca.kernel import bpf, layout, machine, source
 from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, Program
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, Program, wanted
 from ipvsca.settings import MEANINGS, Settings, as_text
 
 Programs = Mapping[Program, int]
@@ -69,17 +69,17 @@ def load(settings: Settings) -> Loaded:
     cgroup = machine.cgroup_path(settings.cgroup)
     pins = Pins.at(settings.pin_path)
     with pins.locked(), Interfaces() as interfaces, DataPlane(pins.root) as plane, Steps() as steps:
-        wanted = interfaces.select(settings.interfaces)
+        selected = interfaces.select(settings.interfaces)
         if not pins.root.exists():
             steps.on_failure(pins.remove)
         pins.make_folders()
         _refuse_other_layouts(plane, settings)
-        compile_ = not _is_current(pins)
-        with _programs(pins, compile_, settings.max_flows, steps) as programs:
+        compile_ = not _is_current(pins, settings)
+        with _programs(pins, compile_, settings, steps) as programs:
             changes = [
                 *_apply(plane, settings, steps),
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
-                *_attach_to_interfaces(pins, programs, interfaces, wanted, steps),
+                *_attach_to_interfaces(pins, programs, interfaces, selected, steps),
             ]
             if compile_:
                 _commit(pins, programs, plane, steps)
@@ -104,38 +104,39 @@ def unload(pin_path: Path) -> list[str]:
     return changes
 
 
-def is_current(pin_path: Path) -> bool:
-    """Whether the programs pinned there were made from the sources of this ipvsca."""
-    return _is_current(Pins.at(pin_path))
+def is_current(settings: Settings) -> bool:
+    """Whether the pinned programs are those that this ipvsca makes for these settings."""
+    return _is_current(Pins.at(settings.pin_path), settings)
 
 
 def _remove_pin(pin: Path) -> None:
     pin.unlink(missing_ok=True)
 
 
-def _is_current(pins: Pins) -> bool:
-    pinned = [pins.program(program) for program in PROGRAMS] + [pins.maps / name for name in KEYS_AND_VALUES]
+def _is_current(pins: Pins, settings: Settings) -> bool:
+    programs = wanted(settings)
+    pinned = [pins.program(program) for program in programs] + [pins.maps / name for name in KEYS_AND_VALUES]
     if not all(pin.exists() for pin in pinned):
         return False
     try:
         with DataPlane(pins.root) as plane:
-            return bool(plane.build().digest.decode() == source.digest())
+            return bool(plane.build().digest.decode() == source.digest(programs))
     except Problem:
         return False
 
 
 @contextmanager
-def _programs(pins: Pins, compile_: bool, max_flows: int, steps: Steps) -> Iterator[Programs]:
+def _programs(pins: Pins, compile_: bool, settings: Settings, steps: Steps) -> Iterator[Programs]:
     """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps."""
     if not compile_:
-        yield {program: steps.hold(bpf.get(pins.program(program))) for program in PROGRAMS}
+        yield {program: steps.hold(bpf.get(pins.program(program))) for program in wanted(settings)}
         return
     from ipvsca.kernel import compiler  # bcc comes with 100 MB of LLVM: only where something is to compile
 
     for name in KEYS_AND_VALUES:
         if not (pins.maps / name).exists():
             steps.on_failure(_remove_pin, pins.maps / name)
-    with compiler.loaded_programs(pins.maps, max_flows) as programs:
+    with compiler.loaded_programs(pins.maps, settings.max_flows, wanted(settings)) as programs:
         yield programs
 
 
@@ -163,6 +164,9 @@ def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> Iterator[str]:
 def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps) -> Iterator[str]:
     folder = steps.hold(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY))
     for program in CGROUP_PROGRAMS:
+        if program not in programs:
+            yield from _take_off(pins.link(program), program, steps)
+            continue
         try:
             is_new = _attach_program(pins.link(program), program, programs[program], folder, steps)
         except OSError as error:
@@ -171,6 +175,18 @@ def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps
             ) from error
         if is_new:
             yield f"{program.name} on {cgroup}: {program.does}"
+
+
+def _take_off(pin: Path, program: Program, steps: Steps) -> Iterator[str]:
+    """Let go of a program that is not wanted any more. Its link ends with the steps."""
+    if pin.exists():
+        _unpin(pin, steps)
+        yield f"{program.name} taken off: {program.does}"
+
+
+def _unpin(pin: Path, steps: Steps) -> None:
+    steps.on_failure(bpf.pin, steps.hold(bpf.get(pin)), pin)
+    pin.unlink()
 
 
 def _reason(error: OSError) -> str:
@@ -203,10 +219,10 @@ def _attach_program(pin: Path, program: Program, fd: int, cgroup: int, steps: St
 
 
 def _attach_to_interfaces(
-    pins: Pins, programs: Programs, interfaces: Interfaces, wanted: list[Interface], steps: Steps
+    pins: Pins, programs: Programs, interfaces: Interfaces, selected: list[Interface], steps: Steps
 ) -> Iterator[str]:
     for interface in interfaces.all():
-        program = interface.program if interface in wanted else None
+        program = interface.program if interface in selected else None
         found = interfaces.ours(interface.index, pins.root)
         before = found[1].program_id if found else None
         fd = None if program is None else programs[program]
@@ -238,5 +254,8 @@ def _commit(pins: Pins, programs: Programs, plane: DataPlane, steps: Steps) -> N
         else:
             steps.on_failure(_remove_pin, pin)
         bpf.pin(fd, pin)
+    for program in PROGRAMS:
+        if program not in programs and pins.program(program).exists():
+            _unpin(pins.program(program), steps)
     steps.on_failure(plane.table("build").put, ONLY, plane.build())
-    plane.table("build").put(ONLY, layout.Build(source.digest().encode(), __version__.encode(), time.time_ns()))
+    plane.table("build").put(ONLY, layout.Build(source.digest(programs).encode(), __version__.encode(), time.time_ns()))

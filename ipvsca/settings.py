@@ -180,6 +180,19 @@ class Settings:
         "a TCP connect to a client's address and port goes to its director",
         live=True,
     )
+    udp_restore: bool = _setting(
+        True,
+        _switch,
+        "true or false",
+        "recvfrom gives the client of a UDP flow; false: applications see the director, and look the client up",
+        live=True,
+    )
+    lookup_calls: bool = _setting(
+        False,
+        _switch,
+        "true or false",
+        "DPVS's lookup calls (getsockopt) are answered, at a price for all calls of getsockopt",
+    )
     max_flows: int = _setting(
         131072,
         _flows,

@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.apps.seen import accesses, answer_http
 from tests.apps.udp_catalogue import udp_app
 from tests.lab import addresses as a
 from tests.lab.control import REPOSITORY, Director
-from tests.lab.messages import Announce, Protocol, Service
+from tests.lab.messages import Announce, Protocol, Service, Uoa, UoaMode
 from tests.lab.topology import Lab
 
 TIMEOUT_S = 5.0
@@ -46,14 +46,19 @@ SERVER_DNS = Endpoint(a.RIPS_V4[0], 53)
 IPV4 = Service(Endpoint(a.VIP_V4, 80), (SERVER_V4,))
 IPV6 = Service(Endpoint(a.VIP_V6, 80), (SERVER_V6,))
 NAT64 = Service(Endpoint(a.VIP_V6, 64), (SERVER_NAT64,))
-DNS = Service(Endpoint(a.VIP_V4, 53), (SERVER_DNS,), protocol=Protocol.UDP, announce=Announce())
+DNS = Service(Endpoint(a.VIP_V4, 53), (SERVER_DNS,), protocol=Protocol.UDP)
+ANNOUNCED = replace(DNS, announce=Announce())
+BY_OPTION = replace(DNS, vip=Endpoint(a.VIP_V4, 54), uoa=Uoa(UoaMode.IPO))
 
 VISITORS: tuple[tuple[str, Service, tuple[Address, ...]], ...] = (
     ("IPv4", IPV4, a.CLIENTS_V4[:3]),
     ("IPv6", IPV6, a.CLIENTS_V6[:3]),
     ("NAT64: clients with IPv6, real server with IPv4", NAT64, a.CLIENTS_V6[3:5]),
 )
-ASKERS = a.CLIENTS_V4[:4]
+ASKERS: tuple[tuple[str, Service, tuple[Address, ...]], ...] = (
+    ("LVS: announced in a ping ahead", ANNOUNCED, a.CLIENTS_V4[:2]),
+    ("DPVS: in an option of the question's IP header", BY_OPTION, a.CLIENTS_V4[2:4]),
+)
 
 INTRODUCTION = f"""\
 ipvsca demo: nginx and dnsmasq behind a FULLNAT load balancer
@@ -68,8 +73,9 @@ ipvsca demo: nginx and dnsmasq behind a FULLNAT load balancer
 
    The director passes everything on from an address and port of its own, LIP:lport. In TCP it
    names the client in an option, of which a real server's kernel knows nothing. UDP has no
-   options: there it sends an announcement ahead of a flow's first datagram, a ping (ICMP echo)
-   with client and LIP:lport in it. The kernel only echoes it; ipvsca reads it.
+   options: LVS announces a flow in a ping (ICMP echo) ahead of it, with client and LIP:lport in
+   it; DPVS writes the client into the IP header of a flow's first datagrams. The kernel only
+   echoes the one, and skips the other; ipvsca reads both.
 
    All three are network namespaces of this machine, made for this demo; packets, nginx and
    dnsmasq are real.
@@ -151,29 +157,31 @@ class Stage:
             answer_http(connection)
         return _of_nginx(client, self.local(service, client), self.access_log.read_text().splitlines()[-1])
 
-    def ask(self, sources: Sequence[Address]) -> list[Visit]:
+    def ask(self, service: Service, sources: Sequence[Address]) -> list[Visit]:
         """All of these clients ask, each for a name of its own, and only then read their answers.
 
         dnsmasq has logged a question before it answers it. Raises Failure where an answer is missing or another's.
         """
         questions = [Question(f"{letter}.{DOMAIN}") for letter in ascii_lowercase[: len(sources)]]
         with ExitStack() as stack:
-            sockets = [stack.enter_context(self.asking(*pair)) for pair in zip(questions, sources, strict=True)]
-            return [self.answered(*pair) for pair in zip(questions, sockets, strict=True)]
+            sockets = [
+                stack.enter_context(self.asking(service, *pair)) for pair in zip(questions, sources, strict=True)
+            ]
+            return [self.answered(service, *pair) for pair in zip(questions, sockets, strict=True)]
 
     @contextmanager
-    def asking(self, question: Question, source: Address) -> Iterator[socket.socket]:
+    def asking(self, service: Service, question: Question, source: Address) -> Iterator[socket.socket]:
         """A socket of this client, over which the question has been sent."""
         with self.lab.client.entered():
             asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with asking:
             asking.settimeout(TIMEOUT_S)
             asking.bind((str(source), next(self.ports)))
-            asking.connect((str(DNS.vip.address), DNS.vip.port))
+            asking.connect((str(service.vip.address), service.vip.port))
             asking.send(bytes(question))
             yield asking
 
-    def answered(self, question: Question, asking: socket.socket) -> Visit:
+    def answered(self, service: Service, question: Question, asking: socket.socket) -> Visit:
         """The request that was sent over this socket, once its answer has come."""
         client = Endpoint.of(*asking.getsockname())
         try:
@@ -181,7 +189,7 @@ class Stage:
         except (OSError, ValueError) as error:
             raise Failure(f"{client} has not got the answer to its question: {error}") from None
         lines = [line for line in self.query_log.read_text().splitlines() if f" {question.name} from " in line]
-        return _of_dnsmasq(client, self.local(DNS, client), lines[-1])
+        return _of_dnsmasq(client, self.local(service, client), lines[-1])
 
     def local(self, service: Service, client: Endpoint) -> Endpoint:
         """LIP:lport under which this client came to the real server."""
@@ -198,8 +206,10 @@ class Stage:
                 right &= _show(self.visit(service, source), named)
         print()
         print(_coloured(ROW.format("client", "line in dnsmasq's query log, without date", "names"), BOLD))
-        for visit in self.ask(ASKERS):
-            right &= _show(visit, named)
+        for title, service, sources in ASKERS:
+            print(f"   {title}")
+            for visit in self.ask(service, sources):
+                right &= _show(visit, named)
         print("   Each client has got the answer to its own question.\n")
         return right
 
@@ -263,7 +273,7 @@ def _play(lab: Lab, folder: Path) -> bool:
     """Every scene in turn; whether the log named whom it should in all of them."""
     print(INTRODUCTION)
     _install(lab, folder)
-    director = lab.start_director((IPV4, IPV6, NAT64, DNS))
+    director = lab.start_director((IPV4, IPV6, NAT64, ANNOUNCED, BY_OPTION))
     launch = partial(lab.server.popen, cgroup=lab.cgroup)
     more = ("--listen", f"{SERVER_V6} ipv6only=on", "--listen", f"{LISTEN_NAT64} ipv6only=off")
     with (
@@ -304,7 +314,7 @@ def _with_ipvsca(stage: Stage) -> bool:
 def _after(stage: Stage) -> bool:
     _scene("4. Unloaded, they see the director again.")
     stage.shell("ipvsca unload --config demo.toml | tail -n 1")
-    visits = [stage.visit(IPV4, a.CLIENTS_V4[0]), *stage.ask(a.CLIENTS_V4[:1])]
+    visits = [stage.visit(IPV4, a.CLIENTS_V4[0]), *stage.ask(ANNOUNCED, a.CLIENTS_V4[:1])]
     right = [_show(visit, DIRECTOR) for visit in visits]
     print()
     return all(right)

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca.dataplane import DataPlane
+from ipvsca.kernel.programs import wanted
+from ipvsca.settings import DEFAULTS
 from tests.lab.namespace import Namespace
 
 REPOSITORY = Path(__file__).parents[1]
+
+PROGRAMS = wanted(DEFAULTS)
+CGROUP_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is not None)
+"""What a load with default settings pins, and attaches to the cgroup."""
 
 
 class Ipvsca:
@@ -58,6 +64,16 @@ class Ipvsca:
         finally:
             self.run("unload")
             self.configure()
+
+    @contextmanager
+    def having(self, key: str, value: str) -> Iterator[None]:
+        """A live setting has this value inside the block, and behind it the one it had before."""
+        before = self.run("get", key).stdout.strip()
+        self.run("set", f"{key}={value}")
+        try:
+            yield
+        finally:
+            self.run("set", before)
 
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[str]]:

@@ -1,8 +1,9 @@
 """List the clients that are known: of connections, of flows, and of handshakes not ended yet.
 
-LEARNT says where a client was read: syn, ack (the segment that ended the handshake), announcement, or connect (the
-application itself connected to it). A connection's entry lives as long as its socket; a flow's is forgotten once LEFT
-has run out, and each use starts IDLE anew. Connections are those of the network namespace in which this is run.
+LEARNT says where a client was read: syn, ack (the segment that ended the handshake), announcement, ipo or opp (UOA, in
+the flow's datagrams), or connect (the application itself connected to it). A connection's entry lives as long as its
+socket; a flow's is forgotten once LEFT has run out, and each use starts IDLE anew. Connections are those of the network
+namespace in which this is run.
 
 examples:
   ipvsca list
@@ -32,7 +33,7 @@ from ipvsca.errors import ConfigurationError
 from ipvsca.kernel import layout
 from ipvsca.kernel.sockets import Connection, restored_connections
 from ipvsca.settings import Network
-from ipvsca.wire.announcement import PROTOCOL_TCP, PROTOCOL_UDP
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 
 _PROTOCOLS = {PROTOCOL_TCP: "tcp", PROTOCOL_UDP: "udp"}
 

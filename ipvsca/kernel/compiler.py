@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ipvsca.errors import Problem
 from ipvsca.kernel import machine, source
-from ipvsca.kernel.programs import PROGRAMS, Program
+from ipvsca.kernel.programs import LOOKUP, PROGRAMS, Program
 
 _NO_ATTACH_TYPE = -1
 _WARNINGS = ("-Wall", "-Wno-unused-function")
 
+Flags = tuple[str, ...]
+
+LOOKUP_VARIANTS: tuple[Flags, ...] = (
+    (),
+    ("-DKERNEL_CHOOSES_ERROR",),  # 5.15 to 5.17
+    ("-DKERNEL_CHOOSES_ERROR", "-DLAST_DATAGRAM"),  # older, or locked down for confidentiality
+)
+"""What bpf/lookup.c does without, the most capable first: the first that the kernel accepts is taken."""
+
 
 @contextmanager
-def compiled(text: str, maps: Path, max_flows: int) -> Iterator[Any]:
+def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterator[Any]:
     """A bcc module of `text`, whose maps are pinned in `maps` (those already there are used). Raises Problem."""
     os.environ["BCC_KERNEL_SOURCE"] = str(source.compat())
     machine.require_bcc()
@@ -31,9 +40,10 @@ def compiled(text: str, maps: Path, max_flows: int) -> Iterator[Any]:
     except (ImportError, OSError) as error:
         raise Problem(f"bcc cannot be used ({error}): {machine.INSTALL_BCC}") from error
 
+    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *flags]
     with _said_by_bcc() as said:
         try:
-            module = BPF(text=text.encode(), cflags=[f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS])
+            module = BPF(text=text.encode(), cflags=cflags)
         except Exception as error:
             raise Problem(f"bcc cannot compile the programs: {_gist(said()) or error}") from error
     try:
@@ -54,10 +64,24 @@ def load(module: Any, program: Program) -> int:
 
 
 @contextmanager
-def loaded_programs(maps: Path, max_flows: int) -> Iterator[dict[Program, int]]:
-    """Compile and load the whole data plane; its descriptors are open for the length of a `with` block."""
-    with compiled(source.text(), maps, max_flows) as module:
-        yield {program: load(module, program) for program in PROGRAMS}
+def loaded_programs(maps: Path, max_flows: int, programs: Sequence[Program] = PROGRAMS) -> Iterator[dict[Program, int]]:
+    """Compile and load these programs; their descriptors are open for the length of a `with` block. Raises Problem."""
+    with ExitStack() as stack:
+        yield _first_accepted(stack, maps, max_flows, programs)
+
+
+def _first_accepted(stack: ExitStack, maps: Path, max_flows: int, programs: Sequence[Program]) -> dict[Program, int]:
+    *better, last = LOOKUP_VARIANTS if LOOKUP in programs else LOOKUP_VARIANTS[:1]
+    for flags in better:
+        with suppress(Problem):
+            return stack.enter_context(_loaded(maps, max_flows, programs, flags))
+    return stack.enter_context(_loaded(maps, max_flows, programs, last))
+
+
+@contextmanager
+def _loaded(maps: Path, max_flows: int, programs: Sequence[Program], flags: Flags) -> Iterator[dict[Program, int]]:
+    with compiled(source.text(programs), maps, max_flows, flags) as module:
+        yield {program: load(module, program) for program in programs}
 
 
 @contextmanager

@@ -19,6 +19,8 @@ class LearntFrom(IntEnum):
     SYN = 2
     ANNOUNCEMENT = 3
     CONNECT = 4
+    IPO = 5
+    OPP = 6
 
 
 class PackedAddress(ctypes.Structure):
@@ -130,6 +132,12 @@ class Director(ctypes.Structure):
     _fields_ = [("local", PackedEndpoint), ("pad", ctypes.c_uint8 * 4), ("learnt_ns", ctypes.c_uint64)]
 
 
+class Received(ctypes.Structure):
+    """struct received."""
+
+    _fields_ = [("flow", Flow), ("thread", ctypes.c_uint64)]
+
+
 class Prefix(ctypes.Structure):
     """struct prefix, the key of an LPM trie. `length` is in bits of the 16-byte form."""
 
@@ -144,6 +152,7 @@ class Settings(ctypes.Structure):
         ("tcp_timeout_ns", ctypes.c_uint64),
         ("udp_timeout_ns", ctypes.c_uint64),
         ("tcp_connect", ctypes.c_uint64),
+        ("udp_restore", ctypes.c_uint64),
     ]
 
 

@@ -22,6 +22,7 @@ KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "flows": (layout.Flow, layout.Learnt),
     "replies": (layout.Reply, layout.Flow),
     "connects": (layout.PackedEndpoint, layout.Director),
+    "last_received": (ctypes.c_int32, layout.Received),
     "trusted": (layout.Prefix, ctypes.c_uint8),
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 
 class ProgramType(IntEnum):
@@ -12,6 +13,7 @@ class ProgramType(IntEnum):
     SCHED_CLS = 3
     SOCK_OPS = 13
     CGROUP_SOCK_ADDR = 18
+    CGROUP_SOCKOPT = 25
 
 
 class AttachType(IntEnum):
@@ -24,8 +26,16 @@ class AttachType(IntEnum):
     CGROUP_UDP6_SENDMSG = 15
     CGROUP_UDP4_RECVMSG = 19
     CGROUP_UDP6_RECVMSG = 20
+    CGROUP_GETSOCKOPT = 21
     CGROUP_INET4_GETPEERNAME = 29
     CGROUP_INET6_GETPEERNAME = 30
+
+
+class Switches(Protocol):
+    """The settings that decide which programs are wanted."""
+
+    @property
+    def lookup_calls(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,11 @@ class Program:
     type: ProgramType
     attach: AttachType | None
     does: str
+    switch: str | None = None
+    """The setting without which this program is not compiled, attached or pinned."""
+
+    def is_wanted(self, switches: Switches) -> bool:
+        return self.switch is None or bool(getattr(switches, self.switch))
 
 
 SOCKOPS = Program(
@@ -62,6 +77,14 @@ SOCKET_ADDRESS_PROGRAMS = (
     _socket_address("ipvsca_recv4", "recvmsg.c", AttachType.CGROUP_UDP4_RECVMSG, "recvfrom, recvmsg; IPv4 sockets"),
     _socket_address("ipvsca_recv6", "recvmsg.c", AttachType.CGROUP_UDP6_RECVMSG, "recvfrom, recvmsg; IPv6 sockets"),
 )
+LOOKUP = Program(
+    "ipvsca_lookup",
+    "lookup.c",
+    ProgramType.CGROUP_SOCKOPT,
+    AttachType.CGROUP_GETSOCKOPT,
+    "DPVS's lookup calls (getsockopt)",
+    switch="lookup_calls",
+)
 INGRESS_ETHERNET = Program(
     "ipvsca_eth", "ingress.c", ProgramType.SCHED_CLS, None, "reads SYNs and announcements on Ethernet devices"
 )
@@ -74,6 +97,11 @@ INGRESS_IP = Program(
 )
 
 # Answers come before questions: who shows a client can also send to it, and nothing is learnt that cannot be shown.
-PROGRAMS = (*SOCKET_ADDRESS_PROGRAMS, SOCKOPS, INGRESS_ETHERNET, INGRESS_IP)
+PROGRAMS = (*SOCKET_ADDRESS_PROGRAMS, LOOKUP, SOCKOPS, INGRESS_ETHERNET, INGRESS_IP)
 CGROUP_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is not None)
 INGRESS_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is None)
+
+
+def wanted(switches: Switches) -> tuple[Program, ...]:
+    """Of PROGRAMS those that these settings ask for."""
+    return tuple(program for program in PROGRAMS if program.is_wanted(switches))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ipvsca.kernel.programs import PROGRAMS
+from ipvsca.kernel.programs import PROGRAMS, Program
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _INCLUDE = re.compile(r'#include "([\w./]+)"\s*')
@@ -34,14 +34,14 @@ def join(*files: Path) -> str:
     return "".join(line for file in files for line in _expand(file, seen))
 
 
-def text() -> str:
-    """The whole data plane."""
-    return join(*(folder() / file for file in dict.fromkeys(program.file for program in PROGRAMS)))
+def text(programs: Iterable[Program] = PROGRAMS) -> str:
+    """The data plane, as far as these programs need it."""
+    return join(*(folder() / file for file in dict.fromkeys(program.file for program in programs)))
 
 
-def digest() -> str:
+def digest(programs: Iterable[Program] = PROGRAMS) -> str:
     """SHA-256 (64 hexadecimal digits) of everything that decides what is compiled."""
-    content = hashlib.sha256(text().encode())
+    content = hashlib.sha256(text(programs).encode())
     for header in sorted(compat().rglob("*.h")):
         content.update(header.read_bytes())
     return content.hexdigest()

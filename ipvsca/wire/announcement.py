@@ -18,22 +18,26 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 
 from ipvsca.address import Endpoint
+from ipvsca.wire.internet import (
+    FRAGMENT_OFFSET,
+    MORE_FRAGMENTS,
+    PROTOCOL_ICMP,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    checksum,
+    with_checksum,
+)
 from ipvsca.wire.toa import DEFAULT_KINDS, KIND_LVS
 
 MAGIC = 123
 LENGTH = 42  # bytes of the whole IP packet
 OPTION_LENGTH = 8
 IDENTIFIERS = (0x1234, 0x3412)  # as read in network byte order, from a big-endian and from a little-endian director
-PROTOCOL_TCP = 6
-PROTOCOL_UDP = 17
 
-_ICMP_PROTOCOL = 1
 _ECHO_REQUEST = 8
 _IP = struct.Struct("!BBHHHBBH4s4s")
 _ICMP = struct.Struct("!BBHHH")
 _PAYLOAD = struct.Struct("!BBHHBBH4s")
-_FRAGMENT_OFFSET = 0x1FFF
-_MORE_FRAGMENTS = 0x2000
 
 
 class Verdict(IntEnum):
@@ -85,13 +89,13 @@ def parse(packet: bytes, kinds: Collection[int] = DEFAULT_KINDS) -> Parsed:
     version_words, _, total, _, fragment, _, protocol, _, lip, rip = _IP.unpack_from(packet)
     header = (version_words & 0xF) * 4
     message = packet[header : header + LENGTH - _IP.size]
-    if protocol != _ICMP_PROTOCOL or fragment & _FRAGMENT_OFFSET or not _resembles(message):
+    if protocol != PROTOCOL_ICMP or fragment & FRAGMENT_OFFSET or not _resembles(message):
         return Parsed(Verdict.ABSENT)
-    if fragment & _MORE_FRAGMENTS:
+    if fragment & MORE_FRAGMENTS:
         return Parsed(Verdict.FRAGMENT)
     if version_words != 0x45 or total != LENGTH or len(message) != LENGTH - _IP.size:
         return Parsed(Verdict.LENGTH)
-    if not _sum_is_right(packet[: _IP.size]) or not _sum_is_right(message):
+    if checksum(packet[: _IP.size]) or checksum(message):
         return Parsed(Verdict.CHECKSUM)
     return _judge(message, lip, rip, kinds)
 
@@ -113,9 +117,9 @@ def build(announcement: Announcement, *, little_endian: bool = True) -> bytes:
         client.port,
         client.address.packed,
     )
-    message = _with_checksum(_ICMP.pack(_ECHO_REQUEST, 0, 0, identifier, 0) + payload, 2)
-    ip = _IP.pack(0x45, 0, LENGTH, 0, 0, 64, _ICMP_PROTOCOL, 0, director.address.packed, server.address.packed)
-    return _with_checksum(ip, 10) + message
+    message = with_checksum(_ICMP.pack(_ECHO_REQUEST, 0, 0, identifier, 0) + payload, 2)
+    ip = _IP.pack(0x45, 0, LENGTH, 0, 0, 64, PROTOCOL_ICMP, 0, director.address.packed, server.address.packed)
+    return with_checksum(ip, 10) + message
 
 
 def _judge(message: bytes, lip: bytes, rip: bytes, kinds: Collection[int]) -> Parsed:
@@ -142,18 +146,3 @@ def _resembles(message: bytes) -> bool:
 def _has_header(message: bytes) -> bool:
     kind, code, _, identifier, sequence = _ICMP.unpack_from(message)
     return (kind, code, sequence) == (_ECHO_REQUEST, 0, 0) and identifier in IDENTIFIERS
-
-
-def _sum(data: bytes) -> int:
-    """The internet checksum (RFC 1071) of an even number of bytes: 0 over data that contains its own right checksum."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-
-
-def _sum_is_right(data: bytes) -> bool:
-    return _sum(data) == 0
-
-
-def _with_checksum(data: bytes, at: int) -> bytes:
-    return data[:at] + _sum(data).to_bytes(2) + data[at + 2 :]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * A bare TCP server: accept, tell the peer whom it was taken for ("address port\n"), close. `accept_loop ADDRESS PORT`.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /* What the bench's programs share: to die with a message, to read arguments, to judge an address, the time. */
 #ifndef BENCH_H
 #define BENCH_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Which client the bench puts behind LIP:lport: one for each of them, so that whoever knows LIP:lport knows whom an
  * application has to see. Numbers in host byte order.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * New TCP connections, as many as can be, to a server that tells each whom it takes it for ("... address port\n" before it
  * closes): every one of them is judged.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * UDP from many sockets to a server that sends everything back: `datagrams ADDRESS PORT LIP FIRST_LPORT FLOWS SECONDS`. Each
  * flow's datagram is sent once the one before is answered, some flows at a time. Says `answered lost seconds`; an answer

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /* Programs that do nothing: what the kernel says they took is what measuring takes. One for each hook of ipvsca. */
 #include <linux/types.h>
 
@@ -9,6 +10,11 @@ int empty_tc(struct __sk_buff *skb)
 }
 
 int empty_sockops(struct bpf_sock_ops *ops)
+{
+	return 1;
+}
+
+int empty_lookup(struct bpf_sockopt *call)
 {
 	return 1;
 }

@@ -34,6 +34,7 @@ COST, MEASURING = "cost", "measuring"
 
 Costs = dict[str, Samples]
 """By what was measured: what it costs, and what measuring it costs, which is taken off already."""
+GETSOCKOPTS = 100_000  # of each option that getsockopt.c asks for
 
 PACKETS = {
     Kind.SEGMENT: "established TCP segment",
@@ -55,12 +56,14 @@ def _empty(name: str, attach: AttachType) -> Program:
 
 EMPTY_TC = Program("empty_tc", "empty.c", ProgramType.SCHED_CLS, None, "nothing")
 EMPTY_SOCKOPS = Program("empty_sockops", "empty.c", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "nothing")
+EMPTY_LOOKUP = Program("empty_lookup", "empty.c", ProgramType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT, "nothing")
 BESIDE = {
     "ipvsca_eth": EMPTY_TC,
     "ipvsca_sockops": EMPTY_SOCKOPS,
     "ipvsca_peer4": _empty("empty_peer4", AttachType.CGROUP_INET4_GETPEERNAME),
     "ipvsca_recv4": _empty("empty_recv4", AttachType.CGROUP_UDP4_RECVMSG),
     "ipvsca_send4": _empty("empty_send4", AttachType.CGROUP_UDP4_SENDMSG),
+    "ipvsca_lookup": EMPTY_LOOKUP,
 }
 """The empty program that runs beside each of ipvsca's."""
 
@@ -115,7 +118,10 @@ class Meter:
         stage = self._bench.stage
         module = stack.enter_context(compiler.compiled(source.join(HERE / EMPTY_TC.file), HERE, 1))
         for name, empty in BESIDE.items():
-            self._fds[name] = stack.enter_context(bpf.opened(stage.ipvsca.pin_path / "programs" / name))
+            pin = stage.ipvsca.pin_path / "programs" / name
+            if not pin.exists():  # not asked for by the settings
+                continue
+            self._fds[name] = stack.enter_context(bpf.opened(pin))
             self._fds[empty.name] = compiler.load(module, empty)
             if empty.attach is not None:
                 stack.enter_context(attached(self._fds[empty.name], stage.cgroup, empty.attach))
@@ -124,7 +130,7 @@ class Meter:
 
 def run(bench: Bench) -> None:
     """Everything, with and without what is looked for."""
-    with run_time_kept(), bench.stage.restored(), Meter(bench) as meter:
+    with run_time_kept(), bench.stage.restored(lookup_calls=True), Meter(bench) as meter:
         for traffic in TRAFFICS:
             traffic(bench, meter)
 
@@ -171,7 +177,17 @@ def _keep(bench: Bench, costs: Costs) -> None:
         bench.keep(PART, what, "ns", samples)
 
 
-TRAFFICS = (packets, connections, datagrams)
+def questions(bench: Bench, meter: Meter) -> None:
+    """getsockopt, of options that are none of ours."""
+    argv: list[str | Path] = [bench.stage.program("getsockopt"), str(GETSOCKOPTS)]
+
+    def ask() -> None:
+        bench.stage.server.run(argv, cgroup=bench.stage.cgroup, input="\n")
+
+    _keep(bench, meter.by_run({"getsockopt: not for ipvsca": "ipvsca_lookup"}, ask))
+
+
+TRAFFICS = (packets, connections, datagrams, questions)
 """What makes programs run, and keeps what that costs. Another hook is one more here, and in BESIDE."""
 
 

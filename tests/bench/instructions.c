@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * TCP connections and UDP flows, packet by packet, and how far the time stamp counter went in each step. Under qemu's icount
  * that is the number of instructions. `instructions TIMES ack|syn|none restored|not`, to be run where the device `tap0` leads to

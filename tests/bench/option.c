@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * sock_ops for the bench's client: puts the address option into its SYNs and into the segment that ends the handshake, as
  * directors do. What is written where is said by WRITE_SYN and WRITE_ACK.

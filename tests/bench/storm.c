@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Packets of one kind from many flows, as many as can be, from addresses that nobody has: `storm RIP PORT KIND FLOWS LIP SECONDS`,
  * or with a number behind it that many packets. Flows come in an order that no cache foresees, each as often as any other. Which

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /* A datagram of the bench's own, which says where it comes from. */
 #ifndef BENCH_STORM_H
 #define BENCH_STORM_H

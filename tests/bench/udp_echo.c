@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * A bare UDP server: recvfrom, then sendto the same bytes to whom it came from, marked as a DNS answer. `udp_echo ADDRESS PORT
  * restored|not`. On SIGTERM it says `right wrong missing failed`: for whom it took those who asked.

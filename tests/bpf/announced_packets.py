@@ -8,7 +8,8 @@ from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from ipvsca.wire import announcement
-from ipvsca.wire.announcement import PROTOCOL_UDP, Announcement, Parsed, Verdict
+from ipvsca.wire.announcement import Announcement, Parsed, Verdict
+from ipvsca.wire.internet import PROTOCOL_UDP
 from tests.bpf.flows import Book
 from tests.bpf.ingress import Outcome
 from tests.bpf.packets import CLIENT_V4, DIRECTOR_V4, SERVER_V4

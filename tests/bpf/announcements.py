@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from ipvsca.address import Endpoint
 from ipvsca.wire import announcement
 from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 from tests.lab.checksum import checksum
 
 _IP_HEADER, _MOST_OPTIONS = 20, 40
@@ -120,7 +121,7 @@ class Announcements:
         """One as a director sends it."""
         choose = self._random.choice
         announced = Announcement(
-            choose((announcement.PROTOCOL_UDP, announcement.PROTOCOL_UDP, announcement.PROTOCOL_TCP)),
+            choose((PROTOCOL_UDP, PROTOCOL_UDP, PROTOCOL_TCP)),
             choose(self._ends.directors),
             choose(self._ends.servers),
             choose(self._ends.clients),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Raw
 
 from ipvsca.kernel import bpf
 from ipvsca.kernel.interfaces import Interfaces
@@ -20,6 +24,7 @@ TUN = Path("/dev/net/tun")
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
 ADDRESS = "02:00:00:00:00:02"
+_VXLAN_OURS, _VXLAN_PEER, _VXLAN_PORT, _VXLAN_ID = "192.0.2.1", "192.0.2.2", 4789, 5
 
 
 class Device:
@@ -53,6 +58,36 @@ class Tun(Device):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, IFF_TUN)
+
+
+class Vxlan:
+    """An Ethernet device with the address ADDRESS that has the sum of all bytes of a packet (CHECKSUM_COMPLETE).
+
+    Network cards deliver packets so. Here the kernel itself has summed up the datagram that the frame arrives in.
+    """
+
+    def __init__(self, outer: Tun) -> None:
+        self._outer = outer
+
+    def receive(self, frame: bytes) -> None:
+        """Let the device receive a frame."""
+        datagram = UDP(sport=50000, dport=_VXLAN_PORT) / VXLAN(vni=_VXLAN_ID, flags="Instance") / Raw(frame)
+        self._outer.receive(bytes(IP(src=_VXLAN_PEER, dst=_VXLAN_OURS) / datagram))
+
+
+@contextmanager
+def vxlan(namespace: Namespace, programs: Mapping[Program, int], pins: Path) -> Iterator[Vxlan]:
+    """`vxlan0`, with the program for Ethernet at its ingress."""
+    with tun(namespace, programs, pins) as outer:
+        namespace.run(["ip", "address", "add", f"{_VXLAN_OURS}/24", "dev", "tun0"])
+        ends = ["local", _VXLAN_OURS, "remote", _VXLAN_PEER, "dstport", str(_VXLAN_PORT)]
+        try:
+            namespace.run(["ip", "link", "add", "vxlan0", "type", "vxlan", "id", str(_VXLAN_ID), *ends])
+        except subprocess.CalledProcessError:
+            pytest.skip("this kernel has no vxlan devices (CONFIG_VXLAN)")
+        namespace.run(["ip", "link", "set", "vxlan0", "address", ADDRESS])
+        _attach(namespace, "vxlan0", programs[INGRESS_ETHERNET], pins)
+        yield Vxlan(outer)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Told:
 
     client: Endpoint | None
     rip: Address | None
+    learnt_from: LearntFrom = LearntFrom.ANNOUNCEMENT
 
 
 AMBIGUOUS = Told(None, None)
@@ -43,8 +44,8 @@ def key_for(announced: Announcement) -> Key:
     return Key(announced.protocol, announced.director, announced.server.port)
 
 
-def told_by(announced: Announcement) -> Told:
-    return Told(announced.client, announced.server.address)
+def told_by(announced: Announcement, learnt_from: LearntFrom = LearntFrom.ANNOUNCEMENT) -> Told:
+    return Told(announced.client, announced.server.address, learnt_from)
 
 
 def packed(key: Key) -> layout.Flow:
@@ -65,7 +66,7 @@ def identity(key: Key) -> int:
 
 def learnt(key: Key, told: Told, used_ns: int) -> layout.Learnt:
     """An entry that was learnt, and used last, at this moment. For AMBIGUOUS, what it says besides does not matter."""
-    client = layout.Client(learnt_from=LearntFrom.ANNOUNCEMENT, learnt_ns=used_ns)
+    client = layout.Client(learnt_from=told.learnt_from, learnt_ns=used_ns)
     if told.client:
         client.address = PackedAddress.of(told.client.address)
         client.port = socket.htons(told.client.port)
@@ -84,7 +85,9 @@ def stored(plane: DataPlane) -> Iterator[tuple[Key, layout.Learnt]]:
 
 
 def says(entry: layout.Learnt) -> Told:
-    return AMBIGUOUS if entry.is_ambiguous else Told(entry.client.endpoint, entry.rip.address)
+    if entry.is_ambiguous:
+        return AMBIGUOUS
+    return Told(entry.client.endpoint, entry.rip.address, LearntFrom(entry.client.learnt_from))
 
 
 def forget(plane: DataPlane) -> None:
@@ -95,29 +98,32 @@ def forget(plane: DataPlane) -> None:
 
 
 class Book:
-    """What one announcement after the other makes of the table, when all come well within the timeouts."""
+    """What one announcement after the other makes of the table, when all come well within the timeouts.
+
+    A datagram that tells its flow's client is no different from an announcement of it.
+    """
 
     def __init__(self) -> None:
-        self._clients: dict[Key, dict[Address, Endpoint]] = {}
+        self._told: dict[Key, dict[Address, Told]] = {}
         self.counted: Counter[str] = Counter()
 
-    def learn(self, announced: Announcement) -> None:
-        clients = self._clients.setdefault(key_for(announced), {})
-        rip = announced.server.address
-        self.counted["announcement_learnt"] += 1
-        if rip not in clients:
+    def learn(self, announced: Announcement, learnt_from: LearntFrom = LearntFrom.ANNOUNCEMENT) -> None:
+        by_rip = self._told.setdefault(key_for(announced), {})
+        told = told_by(announced, learnt_from)
+        known = by_rip.setdefault(announced.server.address, told)
+        self.counted[f"{learnt_from.name.lower()}_learnt"] += 1
+        if known is told:
             self.counted["flows_new"] += 1
-        elif clients[rip] != announced.client:
+        elif known.client != told.client:
             self.counted["flows_replaced"] += 1
-        clients[rip] = announced.client
+            by_rip[announced.server.address] = told
 
     def entries(self) -> Mapping[Key, Told]:
         entries = {}
-        for key, clients in self._clients.items():
-            if len(clients) == 1:
-                ((rip, client),) = clients.items()
-                entries[key] = Told(client, rip)
+        for key, by_rip in self._told.items():
+            if len(by_rip) == 1:
+                (entries[key],) = by_rip.values()
             else:
                 entries[key] = AMBIGUOUS
-                entries |= {replace(key, rip=rip): Told(client, rip) for rip, client in clients.items()}
+                entries |= {replace(key, rip=rip): told for rip, told in by_rip.items()}
         return entries

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ipvsca.wire import toa
 from tests.bpf.announcements import Announcements, Ends
+from tests.bpf.datagrams import Datagrams
 from tests.bpf.headers import Headers
 from tests.bpf.testrun import shortest
 
@@ -31,6 +32,13 @@ def other_announcements(seed: int, fronts: Sequence[bytes], ends: Ends) -> Itera
     source = random.Random(seed)
     for packet in Announcements(seed, toa.DEFAULT_KINDS, ends):
         yield source.choice(fronts) + packet
+
+
+def other_datagrams(seed: int, fronts: Sequence[tuple[bytes, bytes]], ends: Sequence[Ends]) -> Iterator[bytes]:
+    """Datagrams with UOA, right and wrong, behind what stands before IP: before IPv4, and before IPv6."""
+    source = random.Random(seed)
+    for packet in Datagrams(seed, ends):
+        yield source.choice(fronts)[packet[:1] >= b"\x60"] + packet
 
 
 class Mutants:

@@ -10,20 +10,23 @@ import struct
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ipvsca.address import V4_MAPPED, Address, Endpoint, from_mapped
+from ipvsca.kernel.layout import LearntFrom
 from ipvsca.settings import Network, Settings
-from ipvsca.wire import announcement, toa
+from ipvsca.wire import announcement, toa, uoa
+from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.internet import PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP
 from ipvsca.wire.toa import Verdict
+from ipvsca.wire.uoa import PROTOCOL_OPP
 from tests.bpf import flows
 from tests.bpf.ingress import Handshake, Outcome
 
 _ETHERNET = 14
 _TO, _TEST_DEVICE = slice(0, 6), bytes(6)  # whom Ethernet names first, and how the device of test runs is called
 _IPV4, _IPV6, _TAGS, _MOST_TAGS = 0x0800, 0x86DD, {0x8100, 0x88A8}, 2
-_ICMP, _TCP, _FRAGMENT, _MOST_EXTENSIONS = 1, 6, 44, 4
-_MAPPED = V4_MAPPED.network_address.packed[:12]  # as a source: a packet like this passes for none of IPv4
+_FRAGMENT, _MOST_EXTENSIONS = 44, 4
 _SKIPPED = {0, 43, 60}  # hop-by-hop options, routing, destination options
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 
@@ -34,18 +37,16 @@ _REFUSALS = {
 }
 
 
-class _Fragment(Exception):
-    """TCP, or a part of it, in an IP fragment."""
-
-
 @dataclass(frozen=True)
 class _Carried:
-    """A TCP segment, and what IP says of it. `room` is how many bytes IP's own length leaves for it."""
+    """What IP carries of a protocol, from an offset of its packet on. IP's own length leaves `room` bytes for it."""
 
     source: Address
     destination: Address
-    segment: bytes
+    protocol: int
+    at: int
     room: int
+    is_fragment: bool = False
 
 
 def expected(*packets: bytes, settings: Settings, ethernet: bool = True) -> Outcome:
@@ -53,7 +54,8 @@ def expected(*packets: bytes, settings: Settings, ethernet: bool = True) -> Outc
     judge = _Judge(settings, ethernet)
     for packet in packets:
         judge.judge(packet)
-    return Outcome(judge.learnt, dict(judge.counted + judge.flows.counted), judge.flows.entries())
+    counted = dict(judge.counted + judge.flows.counted)
+    return Outcome(judge.learnt, counted, judge.flows.entries(), tuple(judge.changed))
 
 
 class _Judge:
@@ -64,19 +66,55 @@ class _Judge:
         self.learnt: dict[Handshake, Endpoint | None] = {}
         self.counted: Counter[str] = Counter()
         self.flows = flows.Book()
+        self.changed: list[bytes] = []
 
     def judge(self, packet: bytes) -> None:
         kind, rest = _without_link_layer(packet, self._ethernet)
-        if kind == _IPV4 and len(rest) >= 20 and rest[9] == _ICMP:
-            self._judge_announcement(rest, is_for_this_host=packet[_TO] == _TEST_DEVICE)
+        front = packet[: len(packet) - len(rest)]
+        is_for_this_host = packet[_TO] == _TEST_DEVICE
+        carried = _carried(kind, rest)
+        if carried is None:
             return
-        try:
-            carried = _carried(kind, rest)
-        except _Fragment:
-            self.counted["refused_syn_fragment"] += 1
+        if carried.protocol == PROTOCOL_TCP:
+            self._judge_tcp(carried, rest[carried.at :])
+        elif carried.protocol == PROTOCOL_OPP and rest[0] >> 4 == carried.source.version:
+            self._judge_opp(carried, front, rest, is_for_this_host)
+        elif kind == _IPV4 and carried.protocol == PROTOCOL_ICMP:
+            self._judge_announcement(rest, is_for_this_host)
+        elif kind == _IPV4 and carried.protocol == PROTOCOL_UDP and rest[0] >> 4 == 4:
+            parsed = uoa.parse_ipo(rest)
+            if parsed.verdict is not uoa.Verdict.ABSENT and self._believes("ipo", parsed, is_for_this_host):
+                self._learn(parsed, LearntFrom.IPO)
+
+    def _judge_opp(self, carried: _Carried, front: bytes, packet: bytes, is_for_this_host: bool) -> None:
+        parsed = uoa.parse_opp(packet)
+        if carried.is_fragment:
+            parsed = uoa.Parsed(uoa.Verdict.FRAGMENT)
+        elif parsed.verdict is uoa.Verdict.ABSENT:  # behind extension headers
+            parsed = uoa.Parsed(uoa.Verdict.MALFORMED)
+        if not self._believes("opp", parsed, is_for_this_host):
             return
-        if carried and _is_syn_with_options(carried.segment):
-            self._judge_syn(carried)
+        if self._ethernet and len(front) > _ETHERNET:  # VLAN tags: the kernel finds no IP header
+            self.counted["refused_opp_room"] += 1
+            return
+        self._learn(parsed, LearntFrom.OPP)
+        self.changed.append(front + uoa.strip(packet))
+
+    def _believes(self, form: str, parsed: uoa.Parsed, is_for_this_host: bool) -> bool:
+        if parsed.told is None:
+            self.counted[f"refused_{form}_{parsed.verdict.name.lower()}"] += 1
+        elif not is_for_this_host:
+            self.counted[f"refused_{form}_host"] += 1
+        elif not _is_in(parsed.told.director.address, self._settings.trusted):
+            self.counted[f"refused_{form}_untrusted"] += 1
+        else:
+            return True
+        return False
+
+    def _learn(self, parsed: uoa.Parsed, learnt_from: LearntFrom) -> None:
+        told = parsed.told
+        assert told
+        self.flows.learn(Announcement(PROTOCOL_UDP, told.director, told.server, told.client), learnt_from)
 
     def _judge_announcement(self, packet: bytes, is_for_this_host: bool) -> None:
         parsed = announcement.parse(packet, self._settings.tcpopt_addr)
@@ -91,8 +129,13 @@ class _Judge:
         else:
             self.flows.learn(parsed.announcement)
 
-    def _judge_syn(self, carried: _Carried) -> None:
-        segment = carried.segment
+    def _judge_tcp(self, carried: _Carried, segment: bytes) -> None:
+        if carried.is_fragment:
+            self.counted["refused_syn_fragment"] += 1
+        elif _is_syn_with_options(segment) and carried.source not in V4_MAPPED:
+            self._judge_syn(carried, segment)
+
+    def _judge_syn(self, carried: _Carried, segment: bytes) -> None:
         parsed = toa.parse_header(segment, self._settings.tcpopt_addr)
         if (segment[toa.DATA_OFFSET] >> 4) * 4 > carried.room:
             parsed = toa.Parsed(Verdict.MALFORMED)
@@ -146,19 +189,16 @@ def _carried(kind: int, rest: bytes) -> _Carried | None:
     return None
 
 
-def _in_ipv4(packet: bytes) -> _Carried | None:
+def _in_ipv4(packet: bytes) -> _Carried:
     words, length, fragment, protocol = struct.unpack_from("!BxHxxHxB", packet)
-    if protocol != _TCP:
-        return None
-    more, offset = fragment & 0x2000, fragment & 0x1FFF
-    if more or offset:
-        raise _Fragment
+    source, destination = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
     header = (words & 0xF) * 4
-    return _Carried(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), packet[header:], length - header)
+    return _Carried(source, destination, protocol, header, length - header, bool(fragment & 0x3FFF))
 
 
-def _in_ipv6(packet: bytes) -> _Carried | None:
+def _in_ipv6(packet: bytes) -> _Carried:
     length, kind = struct.unpack_from("!HB", packet, 4)
+    source, destination = IPv6Address(packet[8:24]), from_mapped(packet[24:40])
     at = 40
     for _ in range(_MOST_EXTENSIONS):
         if kind not in _SKIPPED | {_FRAGMENT} or len(packet) < at + 8:
@@ -167,11 +207,7 @@ def _in_ipv6(packet: bytes) -> _Carried | None:
         if kind == _FRAGMENT:
             more, offset = fragment & 1, fragment >> 3
             if more or offset:
-                if following == _TCP:
-                    raise _Fragment
-                return None
+                return _Carried(source, destination, following, at + 8, 0, is_fragment=True)
             units = 0  # the byte is reserved
         kind, at = following, at + 8 + units * 8
-    if kind != _TCP or packet[8:20] == _MAPPED:
-        return None
-    return _Carried(from_mapped(packet[8:24]), from_mapped(packet[24:40]), packet[at:], 40 + length - at)
+    return _Carried(source, destination, kind, at, 40 + length - at)

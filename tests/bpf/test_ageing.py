@@ -22,7 +22,8 @@ from ipvsca.kernel.layout import LearntFrom, PackedAddress
 from ipvsca.kernel.maps import ONLY, possible_cpus
 from ipvsca.kernel.programs import INGRESS_ETHERNET, Program
 from ipvsca.settings import DEFAULTS
-from ipvsca.wire.announcement import PROTOCOL_TCP, PROTOCOL_UDP, Announcement
+from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 from tests.bpf import flows
 from tests.bpf.announced_packets import EXAMPLE, framed
 from tests.bpf.flows import AMBIGUOUS, Key, Told, key_for, told_by

@@ -17,7 +17,8 @@ from ipvsca.kernel.maps import ONLY, possible_cpus
 from ipvsca.kernel.programs import INGRESS_ETHERNET, Program
 from ipvsca.settings import DEFAULTS
 from ipvsca.wire import announcement
-from ipvsca.wire.announcement import PROTOCOL_TCP, PROTOCOL_UDP, Announcement, Verdict
+from ipvsca.wire.announcement import Announcement, Verdict
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 from tests.bpf import flows
 from tests.bpf.announced_packets import ELSEWHERE, EXAMPLE, FRAME, TAGS, framed, learnt, outcome_for, refused, tagged
 from tests.bpf.cases import at

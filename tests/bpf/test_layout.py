@@ -16,7 +16,7 @@ from ipvsca.kernel import compiler, source
 from ipvsca.kernel.layout import LearntFrom
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS
-from ipvsca.wire import announcement, toa
+from ipvsca.wire import announcement, toa, uoa
 
 # Where a field lies: its name (with those of the structures it is in), offset, number of elements, size of one.
 Field = tuple[str, int, int, int]
@@ -84,6 +84,7 @@ def test_no_padding_is_left_to_the_compiler(name: str) -> None:
         ("types.h", "learnt_from", "LEARNT_FROM_", LearntFrom),
         ("toa.h", "toa_verdict", "TOA_", toa.Verdict),
         ("announcement.h", "announcement_verdict", "ANNOUNCEMENT_", announcement.Verdict),
+        ("uoa.h", "uoa_verdict", "UOA_", uoa.Verdict),
     ],
 )
 def test_enumerations(header: str, enumeration: str, prefix: str, ours: type[IntEnum]) -> None:

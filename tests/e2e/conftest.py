@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.datagrams import Datagrams
 from tests.e2e.traffic import Traffic
 from tests.lab.control import Director
 from tests.lab.topology import Lab
@@ -14,3 +15,8 @@ from tests.lab.topology import Lab
 @pytest.fixture(scope="session")
 def traffic(lab: Lab, director: Director, built: Path) -> Traffic:
     return Traffic(lab, director, built)
+
+
+@pytest.fixture(scope="session")
+def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
+    return Datagrams(lab, director, built)

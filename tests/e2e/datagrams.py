@@ -15,12 +15,13 @@ import pytest
 
 from ipvsca.address import Address, Endpoint
 from tests.apps.datagrams import SeenDatagram
+from tests.apps.program import Program
 from tests.apps.runner import Running, running
 from tests.apps.udp_catalogue import UDP_APPS, UdpApp
 from tests.e2e.traffic import CLIENTS_AT_ONCE, TIMEOUT_S, Way, own_address
 from tests.lab import addresses as a
 from tests.lab.control import Director
-from tests.lab.messages import Announce, Protocol, Service
+from tests.lab.messages import Announce, Protocol, Service, Uoa, UoaMode
 from tests.lab.topology import Lab
 
 SERVICE_PORT = 53
@@ -31,9 +32,19 @@ ANY = Way("any", a.VIP_V4, a.RIPS_V4[0], "0.0.0.0")
 DUAL = Way("dual-stack", a.VIP_V4, a.RIPS_V4[0], "::", shows_v4_as_mapped=True)
 IPV6 = Way("ipv6", a.VIP_V6, a.RIPS_V6[0], str(a.RIPS_V6[0]), v6only=True)
 IPV6_ON_DUAL = Way("ipv6-on-dual", a.VIP_V6, a.RIPS_V6[0], "::", shows_v4_as_mapped=True)
+NAT64 = Way("nat64", a.VIP_V6, a.RIPS_V4[0], "0.0.0.0")
+NAT64_ON_DUAL = Way("nat64-on-dual", a.VIP_V6, a.RIPS_V4[0], "::", shows_v4_as_mapped=True)
+NAT46 = Way("nat46", a.VIP_V4, a.RIPS_V6[0], "::", shows_v4_as_mapped=True)
 
 ANNOUNCED = (BOUND, ANY, DUAL)
 UNANNOUNCED = (*ANNOUNCED, IPV6, IPV6_ON_DUAL)
+OF_TWO_FAMILIES = (NAT64, NAT64_ON_DUAL, NAT46)
+
+BY_UOA = tuple((mode, way) for mode, ways in ((UoaMode.IPO, ANNOUNCED), (UoaMode.OPP, UNANNOUNCED)) for way in ways)
+BY_UOA_OF_TWO_FAMILIES = tuple(
+    (mode, way) for mode in UoaMode for way in OF_TWO_FAMILIES if way.rip.version == 4 or mode is UoaMode.OPP
+)
+"""An IPv4 option cannot go to an IPv6 server."""
 
 _names = itertools.count()
 
@@ -57,7 +68,7 @@ class Datagrams:
     built: Path
 
     @contextmanager
-    def serving(self, app: UdpApp, way: Way) -> Iterator[Running]:
+    def serving(self, app: Program, way: Way) -> Iterator[Running]:
         """The application on the real server, in the cgroup whose services are restored."""
         if missing := app.missing():
             pytest.skip(missing)
@@ -65,12 +76,12 @@ class Datagrams:
         with running(app, way.listen, SERVER_PORT, launch, shared=self.built, v6only=way.v6only) as process:
             yield process
 
-    def direct(self, way: Way, announce: Announce | None = None) -> None:
-        """Have the director serve a way, and announce clients like this."""
+    def direct(self, way: Way, announce: Announce | None = None, uoa: Uoa | None = None) -> None:
+        """Have the director serve a way, and tell clients like this."""
         # A client that gets the port of an earlier one would otherwise go on with that one's flow.
         self.director.forget_all()
         vip, server = Endpoint(way.vip, SERVICE_PORT), Endpoint(way.rip, SERVER_PORT)
-        self.director.serve(Service(vip, (server,), protocol=Protocol.UDP, announce=announce))
+        self.director.serve(Service(vip, (server,), protocol=Protocol.UDP, announce=announce, uoa=uoa))
 
     def socket(self, source: Address, to: Endpoint | None = None, port: int = 0) -> socket.socket:
         """A client's socket; connected, where `to` says to what."""

@@ -21,7 +21,7 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.health import NO_OPTION
 from ipvsca.kernel import bpf, layout, source
 from ipvsca.kernel.maps import KEYS_AND_VALUES, possible_cpus
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET, PROGRAMS, Program
+from ipvsca.kernel.programs import INGRESS_ETHERNET, Program
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import udp_app
@@ -32,7 +32,7 @@ from tests.lab import addresses as a
 from tests.lab.control import Director
 from tests.lab.messages import Announce, Position, Toa, Where
 from tests.lab.topology import Lab
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import CGROUP_PROGRAMS, PROGRAMS, REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
 RECVFROM = udp_app("c-recvfrom")
@@ -196,10 +196,10 @@ def test_loaded(instance: Ipvsca, check: Check) -> None:
 
 @loaded
 def test_other_programs_are_still_restoring(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    monkeypatch.setattr(source, "digest", lambda: "another version")
+    monkeypatch.setattr(source, "digest", lambda _: "another version")
     found = check()
     assert found.status == RESTORING
-    suffix = "(not from the sources of this ipvsca: `ipvsca load` replaces them)"
+    suffix = "(not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
     assert found.json["attachments"][0]["what"] == f"programs of version {__version__} are loaded {suffix}"
 
 

@@ -21,7 +21,7 @@ from ipvsca.address import Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.kernel.maps import KEYS_AND_VALUES, possible_cpus
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_ETHERNET
+from ipvsca.kernel.programs import INGRESS_ETHERNET
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import udp_app
@@ -47,7 +47,7 @@ from tests.lab import addresses as a
 from tests.lab.control import Director
 from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import CGROUP_PROGRAMS, REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
 RECVFROM = udp_app("c-recvfrom")
@@ -159,7 +159,10 @@ def test_another_cgroup_in_the_file_takes_effect_with_load(lab: Lab, ipvsca: Ipv
 
 @pytest.mark.usefixtures("file_again")
 def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
-    rest = f"max_flows=131072\ninterfaces=auto\ncgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    rest = (
+        "udp_restore=true\nlookup_calls=false\nmax_flows=131072\ninterfaces=auto\n"
+        f"cgroup={lab.cgroup}\npin_path={ipvsca.pin_path}\n"
+    )
     assert ipvsca.run("get").stdout == (
         f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=180\ntcp_connect=true\n{rest}"
     )
@@ -188,6 +191,8 @@ def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
         "tcp_timeout": {"value": 90, "file": 90},
         "udp_timeout": {"value": 180, "file": 180},
         "tcp_connect": {"value": False, "file": True},
+        "udp_restore": {"value": True, "file": True},
+        "lookup_calls": {"value": False, "file": False},
         "max_flows": {"value": 131072, "file": 131072},
         "interfaces": {"value": "auto", "file": "auto"},
         "cgroup": {"value": str(lab.cgroup), "file": str(lab.cgroup)},

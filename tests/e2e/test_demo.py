@@ -142,11 +142,12 @@ def test_it_lists_connections_and_flows_in_columns_that_fit(text: str) -> None:
     assert heads == ["PROTO", "CLIENT", "DIRECTOR", "LEARNT", "STATE", "AGE", "IDLE", "LEFT"]
     line = re.compile(
         r"   (?P<proto>tcp|udp) +(?P<client>\S+):\d+ +10\.90\.0\.\d:\d+ +"
-        r"(?P<learnt>ack|announcement) +(?P<state>established|flow) +\d\S* s +(?P<idle>-|\d\S* s) +(?P<left>-|3 min)"
+        r"(?P<learnt>ack|announcement|ipo) +(?P<state>established|flow) +"
+        r"\d\S* s +(?P<idle>-|\d\S* s) +(?P<left>-|3 min)"
     )
     listed = [match.groupdict() for each in table[1:] if (match := line.fullmatch(each))]
     tcp = {"proto": "tcp", "learnt": "ack", "state": "established", "idle": "-", "left": "-"}
-    udp = {"proto": "udp", "learnt": "announcement", "state": "flow", "left": "3 min"}
+    udp = {"proto": "udp", "state": "flow", "left": "3 min"}
     assert len(listed) == len(table) - 1
     assert [each for each in listed if each["proto"] == "tcp"] == [
         tcp | {"client": str(a.CLIENTS_V4[0])},
@@ -154,7 +155,10 @@ def test_it_lists_connections_and_flows_in_columns_that_fit(text: str) -> None:
     ]
     flows = [each for each in listed if each["proto"] == "udp"]
     assert all(udp.items() <= each.items() for each in flows)
-    assert sorted(each["client"] for each in flows) == list(map(str, ASKERS))
+    assert sorted((each["client"], each["learnt"]) for each in flows) == [
+        *((str(client), "announcement") for client in ASKERS[:2]),
+        *((str(client), "ipo") for client in ASKERS[2:]),
+    ]
 
 
 def test_unloaded_the_logs_show_the_director_again(text: str) -> None:

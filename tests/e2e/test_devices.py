@@ -1,4 +1,4 @@
-"""SYNs are read on devices without an Ethernet header too: a handshake by hand over a tun device."""
+"""SYNs and UOA are read on devices without an Ethernet header too: packets by hand over a tun device."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
 from ipvsca.address import Address, Endpoint
 from ipvsca.wire.toa import build
 from tests.apps.catalogue import app
+from tests.apps.datagrams import read_datagram
 from tests.apps.seen import read_answer
+from tests.apps.udp_catalogue import udp_app
+from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
+from tests.e2e.datagrams import Datagrams
 from tests.e2e.traffic import SERVER_PORT, TIMEOUT_S, Traffic, Way
+from tests.lab import ip as lab_ip
+from tests.lab import uoa
+from tests.lab.messages import UoaMode
 from tests.lab.topology import Lab
 from tests.rig import Ipvsca
 
@@ -28,7 +35,9 @@ TUNSETIFF = 0x400454CA
 IFF_TUN_NO_PI = 0x0001 | 0x1000
 
 ACCEPT = app("c-accept")
+RECVFROM = udp_app("c-recvfrom")
 CLIENT = Endpoint.of("198.51.100.77", 7777)
+CLIENT_V6 = Endpoint.of("2001:db8:c::77", 7777)
 PLANTED = Endpoint.of("8.8.8.8", 4369)
 LPORTS = itertools.count(4321)  # the server still remembers a test's connection in the next one
 
@@ -44,16 +53,16 @@ class Device:
     def close(self) -> None:
         os.close(self._fd)
 
-    def send(self, packet: Packet) -> None:
+    def send(self, packet: Packet | bytes) -> None:
         os.write(self._fd, bytes(packet))
 
-    def receive(self, lport: int) -> Packet:
-        """The next TCP segment that the server sends to this port; it may still send to others."""
+    def receive(self, lport: int, protocol: type[Packet] = TCP) -> Packet:
+        """The next segment or datagram that the server sends to this port; it may still send to others."""
         while True:
             assert select.select([self._fd], [], [], TIMEOUT_S)[0], "the server does not answer"
             packet = os.read(self._fd, 65535)
             dissected = (IP if packet[0] >> 4 == 4 else IPv6)(packet)
-            if TCP in dissected and dissected[TCP].dport == lport:
+            if protocol in dissected and dissected[protocol].dport == lport:
                 return dissected
 
     def receive_line(self, lport: int) -> str:
@@ -90,7 +99,7 @@ LIPS = {"ipv4": ip_address("10.70.0.2"), "ipv6": ip_address("fd00:70::2")}
 
 def shake_hands(device: Device, lip: Address, rip: Address, in_syn: Endpoint | None, in_ack: Endpoint | None) -> int:
     """Connect from LIP and ask the line server, with these clients in the options of SYN and ACK; gives the lport."""
-    ip = IP(src=str(lip), dst=str(rip)) if lip.version == 4 else IPv6(src=str(lip), dst=str(rip))
+    ip = network(lip, rip)
     lport = next(LPORTS)
     ports = {"sport": lport, "dport": SERVER_PORT}
     device.send(ip / TCP(**ports, flags="S", seq=1000, options=as_options(in_syn)))
@@ -145,3 +154,28 @@ def test_a_damaged_syn_names_nobody(lab: Lab, traffic: Traffic, ipvsca: Ipvsca, 
             device.send(ip / TCP(**ports, flags="A", seq=1001, ack=isn + 1))
             device.send(ip / TCP(**ports, flags="PA", seq=1001, ack=isn + 1) / b"hello\n")
             assert read_answer(device.receive_line(lport)) == ACCEPT.sees(Endpoint(lip, lport))
+
+
+@pytest.mark.parametrize(
+    ("family", "mode"), [("ipv4", UoaMode.IPO), ("ipv4", UoaMode.OPP), ("ipv6", UoaMode.OPP)], ids=str
+)
+def test_uoa_is_read_on_a_tun_device(
+    lab: Lab, datagrams: Datagrams, ipvsca: Ipvsca, family: str, mode: UoaMode
+) -> None:
+    way, lip = WAYS[family], LIPS[family]
+    client = CLIENT if family == "ipv4" else CLIENT_V6
+    lport = next(LPORTS)
+    question = UDP(sport=lport, dport=UDP_SERVER_PORT) / b"hello"
+    with tun(lab, lip, way.rip) as device, datagrams.serving(RECVFROM, way), ipvsca.loaded():
+        with ipvsca.counted(**{f"{mode}_learnt": 1}, recvmsg_restored=1, sendmsg_redirected=1):
+            device.send(with_client(mode, client, network(lip, way.rip) / question))
+            answer = bytes(device.receive(lport, UDP)[UDP].payload)
+        assert read_datagram(answer) == RECVFROM.sees(way.shown(client), way.rip, b"hello")
+
+
+def network(source: Address, destination: Address) -> Packet:
+    return (IP if source.version == 4 else IPv6)(src=str(source), dst=str(destination))
+
+
+def with_client(mode: UoaMode, client: Endpoint, datagram: Packet) -> bytes:
+    return lab_ip.build(*uoa.told(mode, client, *lab_ip.parse(bytes(datagram))))

@@ -19,10 +19,12 @@ from scapy.packet import Packet
 from ipvsca.address import Address, Endpoint
 from ipvsca.wire import announcement, toa
 from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.uoa import KIND, PROTOCOL_OPP
+from tests.kernel_state import wait_until
 from tests.lab import addresses as a
 from tests.lab.capture import Capture
 from tests.lab.control import Director
-from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Settings, Toa, Where
+from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Settings, Toa, Uoa, UoaMode, Where
 from tests.lab.namespace import Namespace
 from tests.lab.states import State
 from tests.lab.topology import Lab
@@ -52,13 +54,16 @@ NAT46 = Ends(a.VIP_V4, a.RIPS_V6[0])
 every_family = pytest.mark.parametrize("ends", [PLAIN_V4, PLAIN_V6, NAT64, NAT46], ids=["v4", "v6", "nat64", "nat46"])
 
 
-def service(ends: Ends, announce: Announce | None = None, protocol: Protocol = Protocol.UDP) -> Service:
+def service(
+    ends: Ends, announce: Announce | None = None, protocol: Protocol = Protocol.UDP, tells: Uoa | None = None
+) -> Service:
     return Service(
         Endpoint(ends.vip, SERVICE_PORT),
         (Endpoint(ends.rip, SERVER_PORT),),
         Toa(Where.NONE),
         protocol=protocol,
         announce=announce,
+        uoa=tells,
     )
 
 
@@ -402,6 +407,65 @@ def test_a_server_gets_fragments_where_only_its_link_is_narrow(
         client.send(content)
         assert server.recv(1 << 16) == content
     assert len(capture.incoming()) == 6
+
+
+@pytest.mark.parametrize("ends", [PLAIN_V4, NAT64], ids=["v4", "nat64"])
+def test_a_server_that_knows_nothing_of_ipo_gets_the_datagram(
+    lab: Lab, director: Director, server: socket.socket, ends: Ends
+) -> None:
+    director.serve(service(ends, tells=Uoa(UoaMode.IPO, datagrams=2)))
+    with Capture(lab.server) as capture, client_of(lab, ends.vip) as client:
+        for _ in range(3):
+            there_and_back(client, server, b"question")
+        option = toa.build(own(client), KIND)
+    packets = datagrams(capture)
+    assert [packet[20 : (packet[0] & 15) * 4] for packet in packets] == [option, option, b""]
+    assert [with_right_checksums(packet) for packet in packets] == packets
+
+
+@every_family
+def test_a_server_that_knows_nothing_of_opp_gets_the_next_datagram(
+    lab: Lab, director: Director, server: socket.socket, ends: Ends
+) -> None:
+    director.serve(service(ends, tells=Uoa(UoaMode.OPP, datagrams=1)))
+    with Capture(lab.server) as capture, client_of(lab, ends.vip) as client:
+        client.send(b"not received")
+        there_and_back(client, server, b"question")
+        option = toa.build(own(client), KIND)
+    (packet,) = of_protocol(capture, PROTOCOL_OPP)
+    assert option in packet
+    assert packet.endswith(b"not received")
+
+
+@pytest.mark.parametrize("ends", [PLAIN_V4, NAT64], ids=["v4", "nat64"])
+def test_a_carrier_of_ipo_is_an_empty_datagram(lab: Lab, director: Director, server: socket.socket, ends: Ends) -> None:
+    director.serve(service(ends, tells=Uoa(UoaMode.IPO, datagrams=1, always_by_carrier=True)))
+    with client_of(lab, ends.vip) as client:
+        client.send(b"question")
+        assert [server.recv(100) for _ in range(2)] == [b"", b"question"]
+
+
+@pytest.mark.parametrize(("mode", "protocol"), [(UoaMode.IPO, socket.IPPROTO_UDP), (UoaMode.OPP, PROTOCOL_OPP)])
+def test_a_datagram_that_tells_can_come_in_fragments(
+    lab: Lab, director: Director, mode: UoaMode, protocol: int
+) -> None:
+    """The director's kernel makes them where the director takes the link for a wider one; ipo's option is in each."""
+    director.serve(service(PLAIN_V4, tells=Uoa(mode, mtu=WIDE_MTU)))
+    with wide(lab), Capture(lab.server) as capture, client_of(lab, a.VIP_V4) as client:
+        lab.set_server_mtu(ETHERNET_MTU)
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        client.send(bytes(8000))
+        assert wait_until(lambda: len(of_protocol(capture, protocol)) == 6)
+        option = toa.build(own(client), KIND)
+    assert [option in packet[:60] for packet in of_protocol(capture, protocol)] == [
+        True,
+        *[mode is UoaMode.IPO] * 5,
+    ]
+
+
+def of_protocol(capture: Capture, protocol: int) -> list[bytes]:
+    """The packets of this protocol that came in, fragments among them."""
+    return [packet for packet in capture.incoming() if packet[9 if packet[0] >> 4 == 4 else 6] == protocol]
 
 
 def test_fragments_are_dropped_and_counted(lab: Lab, director: Director, server: socket.socket) -> None:

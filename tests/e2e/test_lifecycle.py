@@ -19,13 +19,13 @@ from ipvsca import loader, settings
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, AttachType, Program, ProgramType
+from ipvsca.kernel.programs import AttachType, Program, ProgramType
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
 from tests.kernel_state import KernelState, are_freed, settles
 from tests.lab.messages import Toa, Where
 from tests.lab.topology import Lab
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import CGROUP_PROGRAMS, PROGRAMS, REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
 Picture = Callable[[], KernelState]
@@ -295,7 +295,7 @@ def test_a_replacement_that_fails_at_any_step_changes_nothing(
     wanted = settings.read_file(ipvsca.config)
     with ipvsca.loaded(), ipvsca.namespace.entered(), step.failing(monkeypatch):
         before = picture()
-        monkeypatch.setattr(source, "digest", lambda: "another version")
+        monkeypatch.setattr(source, "digest", lambda _: "another version")
         try:
             loader.load(replace(wanted, tcp_timeout=17))
         except Broken:

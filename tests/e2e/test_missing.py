@@ -24,11 +24,11 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import bpf, compiler, layout
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, Program
+from ipvsca.kernel.programs import Program
 from tests.kernel_state import KernelState, settles
 from tests.lab import sandbox
 from tests.lab.topology import Lab
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import CGROUP_PROGRAMS, REPOSITORY, Ipvsca
 
 Picture = Callable[[], KernelState]
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -38,9 +37,7 @@ from tests.e2e.traffic import assert_restored as assert_tcp_restored
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
 from tests.lab.capture import Capture
-from tests.lab.control import Director
 from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Toa, Where
-from tests.lab.topology import Lab
 from tests.rig import Ipvsca
 
 RECVFROM = udp_app("c-recvfrom")
@@ -55,11 +52,6 @@ VIP_PORT = (str(a.VIP_V4), SERVICE_PORT)
 def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
     with ipvsca.loaded():
         yield
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 @pytest.fixture

@@ -7,22 +7,18 @@ import select
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-
-import pytest
 
 from ipvsca.address import Address, Endpoint
 from ipvsca.dataplane import DataPlane
-from ipvsca.wire.announcement import PROTOCOL_UDP, Announcement, build
+from ipvsca.wire.announcement import Announcement, build
+from ipvsca.wire.internet import PROTOCOL_UDP
 from tests.apps.datagrams import SeenDatagram, read_datagram
 from tests.apps.udp_catalogue import udp_app
 from tests.e2e.datagrams import ANY, SERVER_PORT, SERVICE_PORT, Datagrams
 from tests.e2e.traffic import TIMEOUT_S, own_address
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
-from tests.lab.control import Director
 from tests.lab.messages import Announce
-from tests.lab.topology import Lab
 from tests.rig import Ipvsca
 
 RECVMMSG = udp_app("c-recvmmsg")
@@ -30,11 +26,6 @@ VIP = Endpoint(a.VIP_V4, SERVICE_PORT)
 FLOWS = 10_000
 ROUNDS = 20
 WINDOW = 200  # datagrams under way at once: more than that, sockets' buffers would drop
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pytest
 
 from ipvsca.address import Address, Endpoint
 from tests.apps.catalogue import APPS, App
+from tests.apps.program import Program
 from tests.apps.runner import Running, running
 from tests.apps.seen import Seen, v4_mapped
 from tests.lab import addresses as a
@@ -112,7 +113,7 @@ class Traffic:
     """Where applications are compiled to."""
 
     @contextmanager
-    def serving(self, app: App, way: Way, *extra: str, cgroup: Path | None = None) -> Iterator[Running]:
+    def serving(self, app: Program, way: Way, *extra: str, cgroup: Path | None = None) -> Iterator[Running]:
         """The application on the real server, in the cgroup whose connections are restored (or in another one)."""
         if missing := app.missing():
             pytest.skip(missing)

@@ -7,25 +7,28 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ipvsca.address import Endpoint
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.lab import addresses as a
-from tests.lab.messages import Announce, Position, Protocol, Service, Toa, Where
+from tests.lab.messages import Announce, Position, Protocol, Service, Toa, Uoa, UoaMode, Where
 from tests.lab.namespace import Namespace
 from tests.lab.topology import Lab
 
 PORT = 80
 NAT64_PORT = 64
 UDP_PORT = 53
+ANNOUNCED = "announcement"
 
 EPILOG = f"""\
 services:
   {a.VIP_V4}:{PORT}          to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT}
   [{a.VIP_V6}]:{PORT}    to [{a.RIPS_V6[0]}]:{PORT} and [{a.RIPS_V6[1]}]:{PORT}
   [{a.VIP_V6}]:{NAT64_PORT}    to {a.RIPS_V4[0]}:{PORT} and {a.RIPS_V4[1]}:{PORT} (NAT64)
-  {a.VIP_V4}:{UDP_PORT}          to {a.RIPS_V4[0]}:{UDP_PORT} and {a.RIPS_V4[1]}:{UDP_PORT} (UDP, announced)
+  {a.VIP_V4}:{UDP_PORT}          to {a.RIPS_V4[0]}:{UDP_PORT} and {a.RIPS_V4[1]}:{UDP_PORT} (UDP)
   [{a.VIP_V6}]:{UDP_PORT}    to [{a.RIPS_V6[0]}]:{UDP_PORT} and [{a.RIPS_V6[1]}]:{UDP_PORT} (UDP)
+  [{a.VIP_V6}]:{NAT64_PORT}    to {a.RIPS_V4[0]}:{UDP_PORT} and {a.RIPS_V4[1]}:{UDP_PORT} (UDP, NAT64)
 
 variables of the shell:
   $CLIENT $DIRECTOR $SERVER    put before a command, run it in that namespace
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with Lab() as lab:
-        lab.start_director(services(Toa(parsed.where, parsed.kind, parsed.position)))
+        lab.start_director(services(Toa(parsed.where, parsed.kind, parsed.position), parsed.udp))
         where: Namespace = getattr(lab, parsed.namespace)
         cgroup = lab.cgroup if where is lab.server else None
         process = where.popen(
@@ -102,20 +105,30 @@ def parser() -> argparse.ArgumentParser:
         default=Position.FIRST,
         help="its place among other options; default: %(default)s",
     )
+    made.add_argument(
+        "--udp",
+        choices=(ANNOUNCED, *UoaMode),
+        default=ANNOUNCED,
+        help="how clients of UDP are told, where the families let it; default: %(default)s",
+    )
     return made
 
 
-def services(toa: Toa) -> list[Service]:
-    """TCP with IPv4, IPv6 and NAT64 on ports of their own, and UDP."""
+def services(toa: Toa, udp: str) -> list[Service]:
+    """TCP and UDP with IPv4, IPv6 and NAT64, each on a port of its own."""
     to_v4, to_v6 = (tuple(Endpoint(rip, PORT) for rip in rips) for rips in (a.RIPS_V4, a.RIPS_V6))
     udp_to_v4, udp_to_v6 = (tuple(Endpoint(rip, UDP_PORT) for rip in rips) for rips in (a.RIPS_V4, a.RIPS_V6))
-    announce = Announce(kind=toa.kind)
+    udp_services = [
+        Service(Endpoint(a.VIP_V4, UDP_PORT), udp_to_v4, protocol=Protocol.UDP),
+        Service(Endpoint(a.VIP_V6, UDP_PORT), udp_to_v6, protocol=Protocol.UDP),
+        Service(Endpoint(a.VIP_V6, NAT64_PORT), udp_to_v4, protocol=Protocol.UDP),
+    ]
+    announce, uoa = (Announce(kind=toa.kind), None) if udp == ANNOUNCED else (None, Uoa(UoaMode(udp)))
     return [
         Service(Endpoint(a.VIP_V4, PORT), to_v4, toa),
         Service(Endpoint(a.VIP_V6, PORT), to_v6, toa),
         Service(Endpoint(a.VIP_V6, NAT64_PORT), to_v4, toa),
-        Service(Endpoint(a.VIP_V4, UDP_PORT), udp_to_v4, protocol=Protocol.UDP, announce=announce),
-        Service(Endpoint(a.VIP_V6, UDP_PORT), udp_to_v6, protocol=Protocol.UDP),
+        *(replace(service, announce=announce, uoa=uoa) for service in udp_services),
     ]
 
 

@@ -32,6 +32,8 @@ class Header(NamedTuple):
     hop_limit: int = 64
     identification: int = 0
     fragment: int = DONT_FRAGMENT
+    options: bytes = b""
+    """IPv4's, a multiple of 4 bytes."""
 
 
 def parse(packet: bytes) -> tuple[Header, bytearray]:
@@ -77,7 +79,10 @@ def _parse_v6(packet: bytes) -> tuple[Header, bytearray]:
 
 
 def _build_v4(header: Header, payload: bytes | bytearray) -> bytes:
-    source, destination, protocol, tos, ttl, ident, fragment = header
-    total = V4.size + len(payload)
-    blank = V4.pack(0x45, tos, total, ident, fragment, ttl, protocol, 0, source, destination)
-    return V4.pack(0x45, tos, total, ident, fragment, ttl, protocol, checksum(blank), source, destination) + payload
+    source, destination, protocol, tos, ttl, ident, fragment, options = header
+    length = V4.size + len(options)
+    first, total = 4 << 4 | length // 4, length + len(payload)
+    blank = V4.pack(first, tos, total, ident, fragment, ttl, protocol, 0, source, destination)
+    right = checksum(blank + options)
+    fixed = V4.pack(first, tos, total, ident, fragment, ttl, protocol, right, source, destination)
+    return fixed + options + payload

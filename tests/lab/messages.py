@@ -93,6 +93,34 @@ class Announce:
         return cls(data["every"], data["kind"], data["little_endian"])
 
 
+class UoaMode(StrEnum):
+    """Where in a datagram's packet the client is told."""
+
+    IPO = "ipo"
+    """In an option of the IPv4 header."""
+    OPP = "opp"
+    """In a header of its own between IP and UDP."""
+
+
+@dataclass(frozen=True)
+class Uoa:
+    """How a service tells a client in UDP datagrams themselves, as DPVS does ("UOA"). ipo cannot on the way to IPv6.
+
+    What has no room for it is sent as it is, behind a datagram with an empty payload that tells: the carrier.
+    """
+
+    mode: UoaMode
+    datagrams: int = 3
+    """So many of a connection's datagrams tell, the first ones."""
+    mtu: int = 1500
+    """Bytes of an IP packet: a datagram that would grow beyond has no room. Nothing else is done about it."""
+    always_by_carrier: bool = False
+
+    @classmethod
+    def from_json(cls, data: Json) -> Uoa:
+        return cls(UoaMode(data["mode"]), data["datagrams"], data["mtu"], data["always_by_carrier"])
+
+
 @dataclass(frozen=True)
 class Service:
     """A virtual address and port, and the real servers behind it, which take turns.
@@ -113,6 +141,8 @@ class Service:
     protocol: Protocol = Protocol.TCP
     announce: Announce | None = None
     """None: no announcements."""
+    uoa: Uoa | None = None
+    """UDP's. None: datagrams tell nothing."""
 
     def __post_init__(self) -> None:
         versions = {server.address.version for server in self.real_servers}
@@ -124,7 +154,7 @@ class Service:
     @classmethod
     def from_json(cls, data: Json) -> Service:
         low, high = data["local_ports"]
-        announce = data["announce"]
+        announce, uoa = data["announce"], data["uoa"]
         return cls(
             vip=Endpoint.parse(data["vip"]),
             real_servers=tuple(map(Endpoint.parse, data["real_servers"])),
@@ -134,6 +164,7 @@ class Service:
             lose_final_ack=data["lose_final_ack"],
             protocol=Protocol(data["protocol"]),
             announce=None if announce is None else Announce.from_json(announce),
+            uoa=None if uoa is None else Uoa.from_json(uoa),
         )
 
 

@@ -43,6 +43,11 @@ def readdress(datagram: bytearray, ports: bytes, added: int) -> None:
     datagram[:4] = ports
 
 
+def clear_checksum(datagram: bytearray) -> None:
+    """Make it, in place, a datagram without a checksum."""
+    CHECKSUM.pack_into(datagram, CHECKSUM_AT, 0)
+
+
 def fill_checksum(datagram: bytearray, addresses: bytes) -> None:
     """Give a datagram without a checksum, in place, the one between these addresses (source and destination)."""
     size = length(datagram)

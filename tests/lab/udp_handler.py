@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.lab import ip, udp
-from tests.lab.connections import Path
+from tests.lab import ip, udp, uoa
+from tests.lab.connections import Entry, Path
 from tests.lab.handler import Handler
-from tests.lab.messages import Protocol
+from tests.lab.messages import Protocol, UoaMode
 from tests.lab.states import State
 
 
@@ -26,7 +26,25 @@ class UdpHandler(Handler):
         entry = self.table.from_client(path, now) or self._open(path, State.UDP, now)
         self._keep(entry, State.UDP, now)
         _readdress(payload, entry.inside, entry.added)
-        return self._sent_to_server(entry, header, payload)
+        header = header._replace(source=entry.inside.source, destination=entry.inside.destination)
+        ahead, (header, payload) = self._told(entry, header, payload)
+        return ahead + self._sent_to_server(entry, header, payload)
+
+    def _told(self, entry: Entry, header: ip.Header, datagram: bytearray) -> tuple[list[bytes], uoa.Packet]:
+        """The carrier that is due ahead of a datagram, and the datagram, with the client in it where there is room."""
+        settings = entry.service.uoa
+        if settings is None or entry.to_server >= settings.datagrams:
+            return [], (header, datagram)
+        if settings.mode is UoaMode.IPO and len(header.destination) == 16:
+            self._counters["uoa_impossible"] += 1
+            return [], (header, datagram)
+        client, _ = entry.outside.ends
+        grown = uoa.told(settings.mode, client, header, datagram)
+        if not settings.always_by_carrier and len(ip.build(*grown)) <= settings.mtu:
+            self._counters["uoa_told"] += 1
+            return [], grown
+        self._counters["uoa_carriers"] += 1
+        return [ip.build(*uoa.told(settings.mode, client, *uoa.carrier(entry.inside)))], (header, datagram)
 
 
 def _readdress(datagram: bytearray, path: Path, added: int) -> None:

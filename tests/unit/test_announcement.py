@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ipvsca.address import Endpoint
 from ipvsca.wire import announcement
-from ipvsca.wire.announcement import LENGTH, PROTOCOL_TCP, PROTOCOL_UDP, Announcement, Parsed, Verdict
+from ipvsca.wire.announcement import LENGTH, Announcement, Parsed, Verdict
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 from tests.lab.checksum import checksum
 from tests.vectors import AnnouncementVector, announcement_vectors
 

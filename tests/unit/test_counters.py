@@ -24,6 +24,11 @@ def members(header: str, enumeration: str, prefix: str) -> list[str]:
 REFUSALS = members("counters.h", "refusal", "REFUSED")
 VERDICTS = members("announcement.h", "announcement_verdict", "ANNOUNCEMENT")
 REFUSING_VERDICTS = VERDICTS[VERDICTS.index("fragment") :]
+UOA_VERDICTS = members("uoa.h", "uoa_verdict", "UOA")
+OF_UOA = {
+    "ipo": UOA_VERDICTS[UOA_VERDICTS.index("malformed") : UOA_VERDICTS.index("fragment")],  # ipo knows none
+    "opp": UOA_VERDICTS[UOA_VERDICTS.index("malformed") :],
+}
 
 # Where a member of an enumeration is added to the first counter of a place: the members, in order.
 PLACES = {
@@ -31,6 +36,10 @@ PLACES = {
     **dict.fromkeys(
         re.findall(r"COUNTER_(refused_\w+)_fragment \+ verdict - ANNOUNCEMENT_FRAGMENT\b", CODE), REFUSING_VERDICTS
     ),
+    **{
+        f"refused_{form}": OF_UOA[form]
+        for form in re.findall(r"COUNTER_refused_(\w+)_malformed \+ verdict - UOA_MALFORMED\b", CODE)
+    },
 }
 
 
@@ -61,7 +70,13 @@ def test_each_has_a_name_and_a_meaning(meaning: counters.Meaning) -> None:
 
 
 def test_refusals_are_counted_at_every_place() -> None:
-    assert sorted(PLACES) == ["refused_ack", "refused_announcement", "refused_syn"]
+    assert sorted(PLACES) == [
+        "refused_ack",
+        "refused_announcement",
+        "refused_ipo",
+        "refused_opp",
+        "refused_syn",
+    ]
 
 
 @pytest.mark.parametrize("place", sorted(PLACES))

@@ -16,7 +16,7 @@ from ipvsca.cli import VERBS
 from ipvsca.counters import Meaning
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS, MEANINGS
-from ipvsca.wire import announcement, toa
+from ipvsca.wire import announcement, toa, uoa
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -28,7 +28,7 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 # At the beginning of a shell line, behind the prompt, sudo or whatever else enters a namespace or names the program.
 COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:nsenter \S+ )?(?:\S*/bin/)?ipvsca (\S+)(.*)$")
 MAKE = re.compile(r"(?:sudo )?make (\w+)")
-OTHERS = {"syn_recv_sock_ip_vs_ca", "syn_recv_sock_no_ip_vs_ca"}
+OTHERS = {f"syn_recv_sock_{rest}" for rest in ("ip_vs_ca", "no_ip_vs_ca", "toa", "no_toa")}
 """Words that begin like a counter's name and are none."""
 
 ALL_COUNTERS = (*counters.meanings(), *counters.SWEPT.values())
@@ -174,7 +174,11 @@ def test_every_counter_is_described(counter: Meaning) -> None:
 def remembering() -> set[str]:
     """The counters that the programs count with count_from()."""
     source = "".join(path.read_text() for path in sorted((REPOSITORY / "bpf").glob("*.[ch]")))
-    plain = {name for call in re.findall(r"\bcount\(([^;]*)\);", source) for name in re.findall(r"COUNTER_(\w+)", call)}
+    plain = {
+        name
+        for call in re.findall(r"\b(?:count|refuse)\(([^;]*)\);", source)
+        for name in re.findall(r"COUNTER_(\w+)", call)
+    }
     return {counter.name for counter in counters.meanings()} - plain
 
 
@@ -191,6 +195,7 @@ def test_no_counter_is_described_that_does_not_exist() -> None:
     [
         *((verdict, "How a header is read", 2) for verdict in toa.Verdict),
         *((verdict, "How an announcement is read", 3) for verdict in announcement.Verdict),
+        *((verdict, "How UOA is read", 3) for verdict in uoa.Verdict),
     ],
 )
 def test_every_verdict_is_described(verdict: IntEnum, heading: str, level: int) -> None:

@@ -10,7 +10,19 @@ import pytest
 
 from ipvsca.address import Endpoint
 from tests.lab import addresses as a
-from tests.lab.messages import Announce, Connection, Position, Protocol, Service, Settings, Toa, Where, encode
+from tests.lab.messages import (
+    Announce,
+    Connection,
+    Position,
+    Protocol,
+    Service,
+    Settings,
+    Toa,
+    Uoa,
+    UoaMode,
+    Where,
+    encode,
+)
 from tests.lab.states import State
 
 SERVER = Endpoint(a.RIPS_V4[0], 8000)
@@ -24,6 +36,7 @@ SPECIAL = Service(
     lose_final_ack=True,
     protocol=Protocol.UDP,
     announce=Announce(every=3, kind=254, little_endian=False),
+    uoa=Uoa(UoaMode.IPO, datagrams=1, mtu=9000, always_by_carrier=True),
 )
 
 

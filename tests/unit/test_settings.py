@@ -30,6 +30,8 @@ TAKES = {
     "tcp_timeout": "whole seconds, 1 to 604800",
     "udp_timeout": "whole seconds, 1 to 604800",
     "tcp_connect": "true or false",
+    "udp_restore": "true or false",
+    "lookup_calls": "true or false",
     "max_flows": "a whole number, 1024 to 16777216",
     "interfaces": (
         '"auto" (every interface where packets first arrive), a name or a list of names, e.g. ["eth0"]; [] for none'
@@ -44,6 +46,8 @@ OTHER = Settings(
     tcp_timeout=17,
     udp_timeout=18,
     tcp_connect=False,
+    udp_restore=False,
+    lookup_calls=True,
     max_flows=4096,
     interfaces=("eth7",),
     cgroup="/somewhere",
@@ -116,6 +120,9 @@ a truth value in quotes           | tcp_connect = "true"                 |
 another word for true             | tcp_connect = "on"                   |
 a list of truth values            | tcp_connect = [true]                 |
 an empty word for a truth value   | tcp_connect = ""                     |
+a number for no                   | udp_restore = 0                      |
+0 for no lookup calls             | lookup_calls = 0                     |
+a truth value in quotes, again    | lookup_calls = "false"               |
 no flows                          | max_flows = 0                        |
 a flow too few                    | max_flows = 1023                     |
 a flow too many                   | max_flows = 16777217                 |
@@ -238,6 +245,8 @@ def test_the_defaults() -> None:
         "tcp_timeout": 90,
         "udp_timeout": 180,
         "tcp_connect": True,
+        "udp_restore": True,
+        "lookup_calls": False,
         "max_flows": 131072,
         "interfaces": "auto",
         "cgroup": "auto",
@@ -283,6 +292,9 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         ("udp_timeout = 604_800", {"udp_timeout": 604800}),
         ("tcp_connect = false", {"tcp_connect": False}),
         ("tcp_connect = true", {}),
+        ("udp_restore = false", {"udp_restore": False}),
+        ("lookup_calls = true", {"lookup_calls": True}),
+        ("lookup_calls = false", {}),
         ("max_flows = 1024", {"max_flows": 1024}),
         ("max_flows = 0x100_0000", {"max_flows": 16777216}),
         ('interfaces = ["auto"]', {"interfaces": "auto"}),
@@ -478,6 +490,8 @@ TWO_PREFIXES = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
         ("udp_timeout=60", {"udp_timeout": 60}),
         ("tcp_connect=true", {"tcp_connect": True}),
         (" tcp_connect = false ", {"tcp_connect": False}),
+        ("udp_restore=false", {"udp_restore": False}),
+        ("lookup_calls=false", {"lookup_calls": False}),
         ("max_flows=2_048", {"max_flows": 2048}),
         ("interfaces=eth0,eth1", {"interfaces": ("eth0", "eth1")}),
         ("interfaces=[]", {"interfaces": ()}),
@@ -515,6 +529,7 @@ def test_an_empty_list_is_read_from_its_own_text() -> None:
         ("tcp_connect=yes", '"yes"', ""),
         ("tcp_connect=True", '"True"', ""),
         ("tcp_connect=true,false", "[true, false]", ""),
+        ("udp_restore=no", '"no"', ""),
         ("max_flows=1023", "1023", ""),
         ("max_flows=128k", '"128k"', ""),
         ("max_flows=131,072", '[131, "072"]', ""),
@@ -617,6 +632,7 @@ networks = st.ip_addresses(network="0.0.0.0/0") | st.ip_addresses(network="::/0"
     | st.integers(1, 604800).map(lambda seconds: {"tcp_timeout": seconds})
     | st.integers(1, 604800).map(lambda seconds: {"udp_timeout": seconds})
     | st.booleans().map(lambda is_wanted: {"tcp_connect": is_wanted})
+    | st.booleans().map(lambda is_wanted: {"udp_restore": is_wanted})
 )
 def test_what_can_be_set_is_read_back_from_its_text_and_from_json(read: Read, one: dict[str, object]) -> None:
     ((key, value),) = one.items()

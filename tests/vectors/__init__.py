@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipvsca.address import Endpoint
-from ipvsca.wire import announcement
+from ipvsca.wire import announcement, uoa
 from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 from ipvsca.wire.toa import TCP_HEADER, Parsed, Verdict
 from tests.lab.checksum import checksum
 
 LONGEST_HEADER = 15  # words of 4 bytes
 
-_PROTOCOLS = {"TCP": announcement.PROTOCOL_TCP, "UDP": announcement.PROTOCOL_UDP}
+_PROTOCOLS = {"TCP": PROTOCOL_TCP, "UDP": PROTOCOL_UDP}
 _RIGHT_CHECKSUM, _NO_CHECKSUM = "----", "0000"
 _IP_CHECKSUM, _ICMP_CHECKSUM = 10, 2  # where they stand
 _FOLDER = Path(__file__).parent
@@ -46,6 +47,26 @@ class AnnouncementVector:
     sentence: str
     packet: bytes
     expected: announcement.Parsed
+
+
+@dataclass(frozen=True)
+class UoaVector:
+    """A case: what it is, an IP packet, what is to be read from it, and what opp becomes where that is written out."""
+
+    sentence: str
+    packet: bytes
+    expected: uoa.Parsed
+    becomes: bytes | None = None
+
+
+def ipo_vectors() -> list[UoaVector]:
+    """The cases of ipo.txt."""
+    return [_uoa_vector(*columns) for columns in _rows("ipo.txt")]
+
+
+def opp_vectors() -> list[UoaVector]:
+    """The cases of opp.txt."""
+    return [_uoa_vector(*columns) for columns in _rows("opp.txt")]
 
 
 def announcement_vectors() -> list[AnnouncementVector]:
@@ -118,6 +139,23 @@ def _parsed_announcement(expected: str) -> announcement.Parsed:
         _PROTOCOLS[protocol], Endpoint.parse(director), Endpoint.parse(server), Endpoint.parse(client), int(kind)
     )
     return announcement.Parsed(announcement.Verdict.FOUND, announced)
+
+
+def _uoa_vector(sentence: str, text: str, expected: str, becomes: str | None = None) -> UoaVector:
+    packet = _uoa_packet(text)
+    return UoaVector(sentence, packet, _parsed_uoa(expected), _uoa_packet(becomes) if becomes else None)
+
+
+def _uoa_packet(text: str) -> bytes:
+    header, *behind = text.split("/")
+    return _with_checksum(header, "", _IP_CHECKSUM) + b"".join(map(_bytes, behind))
+
+
+def _parsed_uoa(expected: str) -> uoa.Parsed:
+    if expected in uoa.Verdict.__members__:
+        return uoa.Parsed(uoa.Verdict[expected])
+    director, server, client = map(Endpoint.parse, expected.split())
+    return uoa.Parsed(uoa.Verdict.FOUND, uoa.Told(director, server, client))
 
 
 def _expand(text: str) -> Iterator[bytes]:

@@ -1,0 +1,137 @@
+/* tc ingress: keep the client that a UDP datagram tells by UOA. ipo goes on as it is; of opp the kernel gets the plain datagram. */
+#ifndef IPVSCA_DATAGRAM_H
+#define IPVSCA_DATAGRAM_H
+
+#include "director.h"
+#include "flows.h"
+#include "layers.h"
+#include "uoa.h"
+
+static __always_inline void refuse_datagram(__u32 counter, const struct flow *flow)
+{
+	count_from(counter, &flow->lip, bpf_ktime_get_ns());
+}
+
+/* Not 0 where the flow could not be kept. */
+static __always_inline long learn_from_datagram(const struct flow *flow, struct client *client, __u32 counter,
+						const struct settings *settings)
+{
+	client->learnt_ns = bpf_ktime_get_ns();
+	if (learn_flow(flow, client, settings->udp_timeout_ns))
+		return -1;
+	count_from(counter, &flow->lip, client->learnt_ns);
+	return 0;
+}
+
+/* False where not all of it is there, or extension headers follow. */
+static __always_inline bool copy_ip_header(struct __sk_buff *skb, const struct layers *layers, union ip_header *ip)
+{
+	__u32 length = layers->transport - layers->ip;
+
+	if (layers->is_ipv6)
+		return length == sizeof(ip->v6) && !bpf_skb_load_bytes(skb, layers->ip, ip, sizeof(ip->v6));
+	return length >= sizeof(ip->v4) && length <= sizeof(*ip) && !bpf_skb_load_bytes(skb, layers->ip, ip, length);
+}
+
+/* Fill the flow of the datagram that begins at `at`, in an IP packet that ends at `ip_end`. False where it is not all there. */
+static __always_inline bool read_flow(struct __sk_buff *skb, const struct layers *layers, __u32 at, __u32 ip_end,
+				      struct flow *flow)
+{
+	struct udp udp;
+
+	return ip_end <= skb->len && at + sizeof(udp) <= ip_end && !bpf_skb_load_bytes(skb, at, &udp, sizeof(udp)) &&
+	       read_ports(&udp, ip_end - at, layers->is_fragment, flow);
+}
+
+static __always_inline void learn_from_ipo(struct __sk_buff *skb, const struct layers *layers)
+{
+	const struct settings *settings = current_settings();
+	struct client client = { .learnt_from = LEARNT_FROM_IPO };
+	union ip_header header = {};
+	enum uoa_verdict verdict;
+	const struct ipv4 *ip;
+	struct flow flow = {};
+	__u32 ip_end = 0;
+
+	readable(skb, layers->transport); /* where it is not, ipo_parse says so */
+	ip = header_at(skb, layers->ip);
+	if (!settings || (const void *)(ip + 1) > end_of(skb) || ip->fragment & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return; /* a later fragment has no UDP header, and the option only because it is copied into all */
+	verdict = ipo_parse(ip, end_of(skb), &client);
+	if (verdict == UOA_ABSENT)
+		return;
+	if (!read_addresses(skb, layers, &flow.lip, &flow.rip, &ip_end))
+		return;
+	if (!copy_ip_header(skb, layers, &header))
+		verdict = UOA_MALFORMED;
+	else if (!sum_is_right(&header, 0, IP_HEADER_WORDS))
+		verdict = UOA_CHECKSUM;
+	else if (verdict == UOA_FOUND && !read_flow(skb, layers, layers->transport, ip_end, &flow))
+		verdict = UOA_MALFORMED;
+	if (verdict != UOA_FOUND)
+		return refuse_datagram(COUNTER_refused_ipo_malformed + verdict - UOA_MALFORMED, &flow);
+	if (!is_to_this_host(skb))
+		return refuse_datagram(COUNTER_refused_ipo_host, &flow);
+	if (!is_from_director(skb, &flow.lip))
+		return refuse_datagram(COUNTER_refused_ipo_untrusted, &flow);
+	if (learn_from_datagram(&flow, &client, COUNTER_ipo_learnt, settings))
+		refuse_datagram(COUNTER_refused_ipo_memory, &flow);
+}
+
+/*
+ * Take the `length` bytes of the opp header away. Not 0 where the kernel does not: then the packet is as it was. The IP header
+ * is written last, and cannot fail: all that it needs to be is made linear and writable before.
+ */
+static __always_inline long take_opp_away(struct __sk_buff *skb, const struct layers *layers, union ip_header *ip,
+					  __u32 length)
+{
+	__u32 header = layers->is_ipv6 ? sizeof(ip->v6) : layers->transport - layers->ip;
+
+	if (header < sizeof(ip->v4) || header > sizeof(*ip) || bpf_skb_pull_data(skb, layers->transport + length))
+		return -1;
+	mend(ip, layers->is_ipv6, length);
+	if (bpf_skb_adjust_room(skb, -(__s32)length, BPF_ADJ_ROOM_MAC, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, layers->ip, ip, header, BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline void learn_from_opp(struct __sk_buff *skb, const struct layers *layers)
+{
+	const struct settings *settings = current_settings();
+	struct client client = { .learnt_from = LEARNT_FROM_OPP };
+	__u32 reach = layers->transport + OPP_FIXED + TOA_LENGTH_IPV6;
+	__u32 ip_end = 0, length = 0;
+	union ip_header header = {};
+	enum uoa_verdict verdict;
+	struct flow flow = {};
+	const __u8 *version;
+	bool is_believable;
+
+	readable(skb, skb->len < reach ? skb->len : reach); /* where it is not, opp_parse says so */
+	version = header_at(skb, layers->ip);
+	if (!settings || (const void *)(version + 1) > end_of(skb) || *version >> 4 != (layers->is_ipv6 ? 6 : 4))
+		return;
+	is_believable = read_addresses(skb, layers, &flow.lip, &flow.rip, &ip_end);
+	if (layers->is_fragment)
+		verdict = UOA_FRAGMENT;
+	else if (!is_believable || !copy_ip_header(skb, layers, &header))
+		verdict = UOA_MALFORMED;
+	else if (!layers->is_ipv6 && !sum_is_right(&header, 0, IP_HEADER_WORDS))
+		verdict = UOA_CHECKSUM;
+	else
+		verdict = opp_parse(header_at(skb, layers->transport), end_of(skb), &client, &length);
+	if (verdict == UOA_FOUND && !read_flow(skb, layers, layers->transport + length, ip_end, &flow))
+		verdict = UOA_MALFORMED;
+	if (verdict != UOA_FOUND)
+		return refuse_datagram(COUNTER_refused_opp_malformed + verdict - UOA_MALFORMED, &flow);
+	if (!is_to_this_host(skb))
+		return refuse_datagram(COUNTER_refused_opp_host, &flow);
+	if (!is_from_director(skb, &flow.lip))
+		return refuse_datagram(COUNTER_refused_opp_untrusted, &flow);
+	if (take_opp_away(skb, layers, &header, length))
+		return refuse_datagram(COUNTER_refused_opp_room, &flow);
+	if (learn_from_datagram(&flow, &client, COUNTER_opp_learnt, settings))
+		refuse_datagram(COUNTER_refused_opp_memory, &flow);
+}
+
+#endif
