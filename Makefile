@@ -7,18 +7,24 @@ VENV := .venv/bin
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
+needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
+needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
-needs-bench := $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk
-needs-bench-count := $(needs-venv) busybox gcc kmod libc6-dev qemu-system-x86
-needs-all := $(sort $(needs-test) $(needs-lint))
+needs-bench := $(sort $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk)
+needs-bench-count := $(sort $(needs-venv) busybox-static debian-archive-keyring gcc kmod libc6-dev qemu-system-x86 xz-utils)
+needs-all := $(sort $(needs-test) $(needs-kernels) $(needs-bench) $(needs-lint))
+
+# What test-kernels runs: on these of Debian's kernels, this selection (see tests/kernels/selection.py).
+KERNELS := 5.10 6.1 6.12 sid
+TESTS := representative
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test unit bpf e2e bench bench-quick bench-count lint format wheel clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count lint format wheel clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and after ipvsca (root; 5 s, cleans up)
 	@$(PYTHON) -u -m tests.demo
@@ -36,6 +42,12 @@ bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet b
 
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
 	$(VENV)/pytest tests/e2e
+
+test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 5.10 to sid, emulated (root; slow; see docs/kernels.md)
+	$(VENV)/python -m tests.kernels --tests $(TESTS) $(KERNELS)
+
+test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
+	$(VENV)/python -m tests.kernels.distributions
 
 bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
 	$(VENV)/python -u -m tests.bench $(BENCH)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,34 +75,38 @@ class Kernel:
 
 def newest(suite: Suite, cache: Path) -> Kernel:
     """The newest kernel of a suite; fetched where it is not in `cache` yet. Raises Unavailable."""
+    with _apt(suite, cache) as apt:
+        kernel = Kernel(release := apt.newest_release(), cache / release)
+        if not kernel.folder.is_dir():
+            # All or nothing: the folder gets its name when everything is in it.
+            with tempfile.TemporaryDirectory(dir=cache) as temporary:
+                new = Kernel(release, Path(temporary, "new"))
+                apt.unpack(apt.packages(release), new.folder)
+                _run(["depmod", "--basedir", new.usr, release])
+                new.folder.rename(kernel.folder)
+        return kernel
+
+
+def unpack(suite: Suite, packages: Sequence[str], cache: Path, folder: Path) -> None:
+    """Unpack a suite's packages, without those that they need, into a new folder. Raises Unavailable."""
+    with _apt(suite, cache) as apt:
+        apt.unpack(packages, folder)
+
+
+@contextmanager
+def _apt(suite: Suite, cache: Path) -> Iterator[_Apt]:
+    """apt with fresh lists of a suite, for one process at a time. Raises Unavailable where a command fails."""
+    cache.mkdir(parents=True, exist_ok=True)
     try:
-        return _newest(suite, cache)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield _Apt(suite, cache / "apt" / suite.name)
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"{error.cmd[0]} says: {error.stderr.strip()}") from error
 
 
-def _newest(suite: Suite, cache: Path) -> Kernel:
-    apt = _Apt(suite, cache / "apt" / suite.name)
-    release = apt.newest_release()
-    kernel = Kernel(release, cache / release)
-    if not kernel.folder.is_dir():
-        _fetch(apt, kernel)
-    return kernel
-
-
-def _fetch(apt: _Apt, kernel: Kernel) -> None:
-    """All or nothing: the folder gets its name when everything is in it."""
-    with tempfile.TemporaryDirectory(dir=kernel.folder.parent) as temporary:
-        new = Kernel(kernel.release, Path(temporary, "new"))
-        apt.download(apt.packages(kernel.release), Path(temporary))
-        for package in Path(temporary).glob("*.deb"):
-            _run(["dpkg-deb", "--extract", package, new.folder])
-        _run(["depmod", "--basedir", new.usr, kernel.release])
-        shutil.move(new.folder, kernel.folder)
-
-
 class _Apt:
-    """apt with sources, lists and a state of its own: nothing of this machine's is read or changed."""
+    """apt with sources, lists and a state of its own, just updated: nothing of this machine's is read or changed."""
 
     def __init__(self, suite: Suite, folder: Path) -> None:
         (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
@@ -117,10 +122,10 @@ class _Apt:
             "-oAPT::Sandbox::User=root",
             f"-oAPT::Architecture={ARCHITECTURE}",
         ]
+        self._run("apt-get", "update", "--error-on=any")
 
     def newest_release(self) -> str:
-        """Ask the mirror, and give the release of the kernel that a machine with this suite would get today."""
-        self._run("apt-get", "update", "--error-on=any")
+        """The release of the kernel that a machine with this suite would get today."""
         meta = f"linux-image-{ARCHITECTURE}"
         release = re.search(r"Depends: linux-image-(\S+)", self._run("apt-cache", "depends", meta))
         if not release:
@@ -132,8 +137,12 @@ class _Apt:
         names = self._run("apt-cache", "pkgnames", "linux-").split()
         return [name for part in PARTS if (name := f"linux-{part}-{release}") in names]
 
-    def download(self, packages: Sequence[str], folder: Path) -> None:
-        self._run("apt-get", "download", *packages, folder=folder)
+    def unpack(self, packages: Sequence[str], folder: Path) -> None:
+        """Download packages and unpack all of them into one folder."""
+        with tempfile.TemporaryDirectory() as downloaded:
+            self._run("apt-get", "download", *packages, folder=Path(downloaded))
+            for package in Path(downloaded).glob("*.deb"):
+                _run(["dpkg-deb", "--extract", package, folder])
 
     def _run(self, program: str, *arguments: str, folder: Path | None = None) -> str:
         return _run([program, "-qq", *self._options, *arguments], folder)

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +22,16 @@ REPOSITORY = HERE.parents[1]
 EARLY_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 """What it takes to reach the root; all others come from there."""
 
-BOOT_ARGUMENTS = "console=ttyS0 panic=-1 oops=panic mitigations=off"
+BOOT_ARGUMENTS = (
+    "console=ttyS0 panic=-1 oops=panic "
+    "mitigations=off init_on_alloc=0 apparmor=0 audit=0 rcupdate.rcu_expedited=1"  # what would only cost time
+)
 # One instruction is one nanosecond of the guest's time. So a timeout in a test is an amount of work, and expires no
 # sooner where emulation is slow and the machine busy; waiting takes as long as it takes here.
-QEMU = """
-nice -n 19 qemu-system-x86_64 -nodefaults -display none -no-reboot -m 2048
--accel tcg -cpu qemu64,+rdrand -smp 1 -icount shift=0,sleep=on -rtc clock=vm
-""".split()
+QEMU = (
+    *("nice", "-n", "19", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-m", "2048"),
+    *("-accel", "tcg", "-cpu", "qemu64,+rdrand", "-smp", "1", "-icount", "shift=0,sleep=on", "-rtc", "clock=vm"),
+)
 
 STATUS = re.compile(r"^exit status (\d+)$", re.MULTILINE)
 COMPLAINT = re.compile(r"^.*(?:WARNING:|BUG:|Oops:|Kernel panic|INFO: task).*$", re.MULTILINE)
@@ -47,9 +49,9 @@ class Ended:
 def run(kernel: Kernel, command: Sequence[str], log: Path, timeout: float) -> Ended:
     """Boot, run a command in the repository, power off; no later than `timeout` seconds.
 
-    What the command says goes to `log` and to our own output, what the kernel says to the file `log`.console.
+    What the command says goes to `log`, what the kernel says to `console_of(log)`.
     """
-    console = log.with_suffix(".console")
+    console = console_of(log)
     with tempfile.TemporaryDirectory() as temporary:
         ramdisk = _ramdisk(kernel, command, Path(temporary))
         with log.open("w") as output:
@@ -66,8 +68,13 @@ def run(kernel: Kernel, command: Sequence[str], log: Path, timeout: float) -> En
     return Ended(int(status[1]) if status else None, complaints)
 
 
+def console_of(log: Path) -> Path:
+    """Where a kernel's own messages go."""
+    return log.with_suffix(".console")
+
+
 def _qemu(kernel: Kernel, ramdisk: Path, console: Path) -> list[str | Path]:
-    boot = ["-kernel", kernel.image, "-initrd", ramdisk, "-append", BOOT_ARGUMENTS]
+    boot: list[str | Path] = ["-kernel", kernel.image, "-initrd", ramdisk, "-append", BOOT_ARGUMENTS]
     root = ["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]
     return [*QEMU, *boot, *root, "-serial", f"file:{console}", "-serial", "stdio"]
 
@@ -92,7 +99,7 @@ def _ramdisk(kernel: Kernel, command: Sequence[str], temporary: Path) -> Path:
 
 def _early_modules(kernel: Kernel) -> list[Path]:
     """In the order in which they have to be loaded; those built into the kernel are not among them."""
-    asked = ["modprobe", "--set-version", kernel.release, "--dirname", kernel.usr, "--show-depends"]
+    asked: list[str | Path] = ["modprobe", "--set-version", kernel.release, "--dirname", kernel.usr, "--show-depends"]
     lines = "".join(
         subprocess.run([*asked, name], check=True, capture_output=True, text=True).stdout for name in EARLY_MODULES
     )

@@ -13,6 +13,7 @@ mount --bind "$MODULES" "/lib/modules/$(uname -r)"
 for folder in /dev/shm /run /tmp; do
 	mount -t tmpfs tmpfs "$folder"
 done
+modprobe tun # the kernel loads all others when they are asked for
 ip link set lo up
 stty -F /dev/ttyS1 raw
 (cd "$FOLDER" && eval "$COMMAND") </dev/null >/dev/ttyS1 2>&1
