@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nbench: interrupted; everything is cleaned up")
         return 128 + signal.SIGINT
+    except (RuntimeError, subprocess.SubprocessError) as failure:
+        print("\n".join([f"FAILED: {failure}", *getattr(failure, "__notes__", [])]))
+        return 1
     results.command["took"] = round(time.monotonic() - began)
     results.write(options.json)
     return _end(results, options.json)
@@ -70,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         description="What restoring costs, on this machine.",
     )
     parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"of {','.join(PARTS)}; default: all")
-    parser.add_argument("--pairs", type=int, default=7, help="rounds of each measurement; default: %(default)s")
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement, 1 or more; default: %(default)s")
+    parser.add_argument("--pairs", type=_positive, default=7, help="rounds of each measurement; default: %(default)s")
+    parser.add_argument("--seconds", type=_positive, default=2, help="of each measurement; default: %(default)s")
     parser.add_argument(
         "--where",
         type=Where,
@@ -84,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--docs", type=Path, metavar="JSON", help="measure nothing: put this run into the documents")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
 
 
 def _parts(text: str) -> list[str]:

@@ -82,7 +82,7 @@ SET_UP = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Count, print, and compare with what is recorded, or record it; 1 where it has grown."""
+    """Count, print, and compare with what is recorded, or record it; 1 where it has grown, 2 where it failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.counts", description=__doc__)
     parser.add_argument("--record", action="store_true", help=f"write {RECORDED.relative_to(REPOSITORY)}")
     parser.add_argument("--in-guest", action="store_true", help=argparse.SUPPRESS)
@@ -90,7 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.in_guest:
         print(json.dumps(asdict(Run(os.uname().release, _counted()))))
         return 0
-    found = _in_a_guest()
+    try:
+        found = _in_a_guest()
+    except RuntimeError as failure:
+        print(f"FAILED: {failure}")
+        return 2
     print(table(found).as_text())
     if options.record:
         RECORDED.write_text(json.dumps(asdict(found), indent=1) + "\n")
@@ -138,6 +142,7 @@ def recorded() -> Run:
 
 
 def _in_a_guest() -> Run:
+    """Boot and count. Raises RuntimeError where there is no kernel, or it does not come to an end."""
     from tests.kernels import debian, guest
     from tests.kernels.__main__ import CACHE
 
@@ -145,10 +150,13 @@ def _in_a_guest() -> Run:
     (BUILT / "instructions").unlink(missing_ok=True)
     programs.build("instructions", BUILT)
     suite = next(suite for suite in debian.SUITES if suite.name == SUITE)
-    kernel = debian.newest(suite, CACHE)
+    try:
+        kernel = debian.newest(suite, CACHE)
+    except debian.Unavailable as missing:
+        raise RuntimeError(f"the kernel of {SUITE} cannot be had: {missing}") from missing
     ended = guest.run(kernel, [sys.executable, "-m", "tests.bench.counts", "--in-guest"], LOG, TIMEOUT_S)
     if ended.status != 0:
-        raise RuntimeError(f"the guest ended with {ended}: see {LOG}")
+        raise RuntimeError(f"the guest ended with status {ended.status}: see {LOG}")
     return Run(**json.loads(next(line for line in LOG.read_text().splitlines() if line.startswith("{"))))
 
 

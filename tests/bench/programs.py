@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 from ipvsca.kernel import bpf, compiler, source
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 _RUN_TIME = 0  # BPF_STATS_RUN_TIME of linux/bpf.h
 
 
-class Where(Enum):
+class Where(StrEnum):
     """Which segments carry the option: directors write it into one or both."""
 
     NOWHERE = "none"
