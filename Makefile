@@ -6,7 +6,7 @@ VENV := .venv/bin
 
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-pyroute2 python3-venv
-needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps unbound)
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc libc6-dev liburing-dev nodejs procps systemd unbound)
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14

@@ -10,7 +10,7 @@ from ipvsca import loader
 from ipvsca.dataplane import Count, DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, machine
-from ipvsca.kernel.interfaces import Interface, Interfaces, Mark
+from ipvsca.kernel.interfaces import Interface, Interfaces, Mark, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
@@ -195,6 +195,8 @@ def _interface_attachments(pins: Pins, settings: Settings) -> Iterator[Finding]:
     with Interfaces() as interfaces:
         for interface in interfaces.select(settings.interfaces):
             yield _interface_attachment(pins, interfaces, interface)
+    for name in missing(settings.interfaces):
+        yield Finding(f"tc ingress of {name}", "there is no such interface (yet)")
 
 
 def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interface) -> Finding:

@@ -6,11 +6,13 @@ A process that ends in the middle of it leaves what the next load finishes or th
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,18 @@ from ipvsca import __version__
 from ipvsca.dataplane import DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, layout, machine, source
-from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished
+from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, PROGRAMS, Program, wanted
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, PROGRAMS, Program, wanted
 from ipvsca.settings import MEANINGS, Settings, as_text
 
 Programs = Mapping[Program, int]
 """Open descriptors of loaded programs."""
+
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,17 @@ class Loaded:
     """False where the programs were already loaded from the same source."""
     changes: tuple[str, ...]
     """What was set, attached or taken off, in words."""
+    missing: tuple[str, ...]
+    """The names of interfaces that the settings name and that are not there."""
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What a reload did."""
+
+    changes: tuple[str, ...]
+    waiting: tuple[str, ...]
+    """The settings that differ from what is in force and take more than that."""
 
 
 class Steps:
@@ -51,7 +68,8 @@ class Steps:
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         with self._held:  # an undo may need a descriptor
             if failure:
-                self._undo.close()
+                with _not_told_to_end():
+                    self._undo.close()
 
     def on_failure(self, undo: Callable[..., object], *arguments: Any) -> None:
         """How to undo what comes next."""
@@ -61,6 +79,16 @@ class Steps:
         """Keep a descriptor open until the end."""
         self._held.callback(os.close, fd)
         return fd
+
+
+@contextmanager
+def _not_told_to_end() -> Iterator[None]:
+    """Signals to end wait until the block has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def load(settings: Settings) -> Loaded:
@@ -83,7 +111,51 @@ def load(settings: Settings) -> Loaded:
             ]
             if compile_:
                 _commit(pins, programs, plane, steps)
-    return Loaded(compile_, tuple(changes))
+        return Loaded(compile_, tuple(changes), tuple(missing(settings.interfaces)))
+
+
+def reload(settings: Settings, pin_path: Path) -> Reloaded:
+    """Put settings into force with the programs that are loaded at `pin_path`, as far as these allow.
+
+    Raises Problem, after which everything is as it was before.
+    """
+    pins = Pins.at(pin_path)
+    cgroup = machine.cgroup_path(settings.cgroup)
+    with pins.locked(), Interfaces() as interfaces, DataPlane(pins.root) as plane, Steps() as steps:
+        kept = replace(
+            settings,
+            pin_path=pin_path,
+            max_flows=plane.settings().max_flows,
+            lookup_calls=_lookup_calls_in_force(pins),
+        )
+        selected = interfaces.select(kept.interfaces)
+        programs = _pinned(pins, wanted(kept), steps)
+        changes = [
+            *_apply(plane, kept, steps),
+            *_attach_to_cgroup(pins, programs, cgroup, steps),
+            *_attach_to_interfaces(pins, programs, interfaces, selected, steps),
+        ]
+    return Reloaded(tuple(changes), tuple(key for key in MEANINGS if getattr(settings, key) != getattr(kept, key)))
+
+
+def follow(settings: Settings, indices: Collection[int] | None = None) -> list[str]:
+    """Attach to interfaces that came, and let go of those that the settings do not mean any more.
+
+    Looks at the interfaces with these indices; at all of them for None. Says what was done; what cannot be done with
+    one of them is logged, and does not keep the others from it. Raises Problem where nothing is loaded.
+    """
+    pins = Pins.at(settings.pin_path)
+    changes = []
+    with pins.locked(), Interfaces() as interfaces, Steps() as steps:
+        programs = _pinned(pins, INGRESS_PROGRAMS, steps)
+        for interface in interfaces.all() if indices is None else interfaces.some(indices):
+            try:
+                program = interface.require_program() if interface.is_meant(settings.interfaces) else None
+                if _attach_to_interface(pins, programs, interfaces, interface, program, steps=steps):
+                    changes.append(_said(interface, program))
+            except (Problem, OSError) as problem:
+                _log.warning("%s", problem)
+    return changes
 
 
 def unload(pin_path: Path) -> list[str]:
@@ -102,6 +174,39 @@ def unload(pin_path: Path) -> list[str]:
                 changes.append(f"{program.does} ({program.name})")
         pins.remove()
     return changes
+
+
+def in_force(settings: Settings) -> Settings:
+    """What is in force where `settings` has it pinned; in its own words, where it means the same. Raises Problem."""
+    pins = Pins.at(settings.pin_path)
+    with DataPlane(pins.root) as plane, Interfaces() as interfaces:
+        return replace(
+            plane.settings(),
+            interfaces=_interfaces_in_force(pins, interfaces, settings.interfaces),
+            cgroup=_cgroup_in_force(pins, settings.cgroup),
+            lookup_calls=_lookup_calls_in_force(pins),
+            pin_path=settings.pin_path,
+        )
+
+
+def _interfaces_in_force(pins: Pins, interfaces: Interfaces, setting: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    there = interfaces.all()
+    attached = [interface for interface in there if interfaces.ours(interface.index, pins.root)]
+    is_as_set = attached == [interface for interface in there if interface.is_meant(setting)] and not missing(setting)
+    return setting if is_as_set else tuple(interface.name for interface in attached)
+
+
+def _cgroup_in_force(pins: Pins, setting: str) -> str:
+    links = [pins.link(program) for program in CGROUP_PROGRAMS if pins.link(program).exists()]
+    if not links:
+        return "none"
+    with bpf.opened(links[0]) as link:
+        number = int(bpf.link_info(link).cgroup_id)
+    return setting if machine.is_cgroup(setting, number) else machine.cgroup_by_id(number) or "one that is gone"
+
+
+def _lookup_calls_in_force(pins: Pins) -> bool:
+    return pins.link(LOOKUP).exists()
 
 
 def is_current(settings: Settings) -> bool:
@@ -129,7 +234,7 @@ def _is_current(pins: Pins, settings: Settings) -> bool:
 def _programs(pins: Pins, compile_: bool, settings: Settings, steps: Steps) -> Iterator[Programs]:
     """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps."""
     if not compile_:
-        yield {program: steps.hold(bpf.get(pins.program(program))) for program in wanted(settings)}
+        yield _pinned(pins, wanted(settings), steps)
         return
     from ipvsca.kernel import compiler  # bcc comes with 100 MB of LLVM: only where something is to compile
 
@@ -138,6 +243,13 @@ def _programs(pins: Pins, compile_: bool, settings: Settings, steps: Steps) -> I
             steps.on_failure(_remove_pin, pins.maps / name)
     with compiler.loaded_programs(pins.maps, settings.max_flows, wanted(settings)) as programs:
         yield programs
+
+
+def _pinned(pins: Pins, programs: Iterable[Program], steps: Steps) -> Programs:
+    try:
+        return {program: steps.hold(bpf.get(pins.program(program))) for program in programs}
+    except FileNotFoundError as error:
+        raise Problem(f"{error.filename} is gone, and with it what is loaded: run `ipvsca load`") from error
 
 
 def _refuse_other_layouts(plane: DataPlane, settings: Settings) -> None:
@@ -223,19 +335,43 @@ def _attach_to_interfaces(
 ) -> Iterator[str]:
     for interface in interfaces.all():
         program = interface.program if interface in selected else None
-        found = interfaces.ours(interface.index, pins.root)
-        before = found[1].program_id if found else None
-        fd = None if program is None else programs[program]
-        after = None if fd is None else bpf.program_id(fd)
-        if before == after:
-            continue
-        old = None if before is None else steps.hold(bpf.program_by_id(before))
-        steps.on_failure(_set_filter, interfaces, interface, old, pins.root)
-        try:
-            _set_filter(interfaces, interface, fd, pins.root)
-        except Vanished:
-            continue
-        yield f"tc ingress of {interface.name}: {'taken off' if program is None else program.does}"
+        if _attach_to_interface(pins, programs, interfaces, interface, program, steps=steps):
+            yield _said(interface, program)
+
+
+def _attach_to_interface(
+    pins: Pins,
+    programs: Programs,
+    interfaces: Interfaces,
+    interface: Interface,
+    program: Program | None,
+    *,
+    steps: Steps,
+) -> bool:
+    """Have this program, or none, at its ingress. False where it is so already, or the interface went away."""
+    found = interfaces.ours(interface.index, pins.root)
+    before = found[1].program_id if found else None
+    fd = None if program is None else programs[program]
+    after = None if fd is None else bpf.program_id(fd)
+    if before == after:
+        return False
+    old = None if before is None else _opened(before, programs, steps)
+    steps.on_failure(_set_filter, interfaces, interface, old, pins.root)
+    try:
+        _set_filter(interfaces, interface, fd, pins.root)
+    except Vanished:
+        return False
+    return True
+
+
+def _said(interface: Interface, program: Program | None) -> str:
+    return f"tc ingress of {interface.name}: {'taken off' if program is None else program.does}"
+
+
+def _opened(number: int, programs: Programs, steps: Steps) -> int:
+    """A program by the kernel's id. One that is at hand takes no privilege; another takes CAP_SYS_ADMIN."""
+    at_hand = {bpf.program_id(fd): fd for fd in programs.values()}
+    return at_hand[number] if number in at_hand else steps.hold(bpf.program_by_id(number))
 
 
 def _set_filter(interfaces: Interfaces, interface: Interface, program: int | None, root: Path) -> None:

@@ -28,6 +28,9 @@ _LONGEST_PIN_PATH = 200  # bytes; it is part of our tc filters' names, which hol
 _LONGEST_NAME = 15  # IFNAMSIZ - 1
 _LONGEST_SHOWN = 200  # of a wrong value, in a message
 
+_WITH_LOAD = "`ipvsca load`"
+_WITH_UNLOAD = "`ipvsca unload`, then `ipvsca load`; clients known until then are lost"
+
 
 def _option_kinds(value: object) -> tuple[int, ...]:
     kinds = _as_list(value)
@@ -125,11 +128,21 @@ class Meaning:
     accepts: str
     help: str
     live: bool = False
-    """Takes effect at once with `ipvsca set`; the others with the next `ipvsca load`."""
+    """Takes effect at once with `ipvsca set`."""
+    steps: str = _WITH_LOAD
+    """What makes a changed file take effect."""
 
 
-def _setting(default: Any, read: Callable[[Any], Any], accepts: str, help_: str, live: bool = False) -> Any:
-    return field(default=read(default), metadata={"meaning": Meaning(read, accepts, help_, live)})
+def _setting(
+    default: Any,
+    read: Callable[[Any], Any],
+    accepts: str,
+    help_: str,
+    live: bool = False,
+    *,
+    steps: str = _WITH_LOAD,
+) -> Any:
+    return field(default=read(default), metadata={"meaning": Meaning(read, accepts, help_, live, steps)})
 
 
 @dataclass(frozen=True)
@@ -198,6 +211,7 @@ class Settings:
         _flows,
         f"a whole number, {_FEWEST_FLOWS} to {_MOST_FLOWS}",
         "how many flows are known at most; 0.3 kB of memory each, taken when programs are loaded",
+        steps=_WITH_UNLOAD,
     )
     interfaces: str | tuple[str, ...] = _setting(
         "auto",
@@ -216,6 +230,7 @@ class Settings:
         _pin_path,
         'an absolute path in a BPF file system, without " and \\',
         "where programs and maps are pinned",
+        steps=f"{_WITH_UNLOAD}; unload before the file is changed",
     )
 
 

@@ -76,10 +76,13 @@ class Ipvsca:
             self.run("set", before)
 
     @contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[str]]:
-        """`ipvsca run`, from when it says that it is running; killed at the end of the block if it still is."""
+    def daemon(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """`ipvsca run`, from when it says that it is running; killed at the end of the block if it still is.
+
+        `options` are those of subprocess.Popen.
+        """
         process: subprocess.Popen[str] = self.namespace.popen(
-            self.command("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+            self.command("run", *arguments), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, **options
         )
         assert process.stdout is not None
         try:

@@ -1,6 +1,6 @@
 """Show the settings: the value in force and, where it differs, the file's.
 
-Settings that only the next load brings into force are shown from the file.
+Of `interfaces`, what is in force is those of this network namespace that programs are attached to.
 
 examples:
   ipvsca get
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 
-from ipvsca import settings
+from ipvsca import loader, settings
 from ipvsca.cli import output
-from ipvsca.dataplane import DataPlane
 from ipvsca.settings import MEANINGS
 
 
@@ -28,13 +27,16 @@ def run(parsed: argparse.Namespace) -> None:
         settings.require_known(key, "command line")
     keys = parsed.key or list(MEANINGS)
     in_file = settings.read_file(parsed.config)
-    with DataPlane(in_file.pin_path) as plane:
-        running = plane.settings()
-    values = {key: getattr(running if MEANINGS[key].live else in_file, key) for key in keys}
+    in_force = loader.in_force(in_file)
+    values = {key: getattr(in_force, key) for key in keys}
     if parsed.json:
         output.print_json(
             {
-                key: {"value": settings.as_json(value), "file": settings.as_json(getattr(in_file, key))}
+                key: {
+                    "value": settings.as_json(value),
+                    "file": settings.as_json(getattr(in_file, key)),
+                    "differs": not _same(getattr(in_file, key), value),
+                }
                 for key, value in values.items()
             }
         )

@@ -11,12 +11,13 @@ examples:
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ipvsca import loader, settings
+from ipvsca import loader, log, settings
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,6 +30,11 @@ def run(parsed: argparse.Namespace) -> None:
     wanted = settings.read_file(parsed.config)
     with _ended_once():
         loaded = loader.load(wanted)
+    for name in loaded.missing:
+        said = (
+            f"ipvsca: interface {name} does not exist: `ipvsca run` attaches to it when it comes, as does `ipvsca load`"
+        )
+        print(log.marked(logging.WARNING) + said, file=sys.stderr)
     if parsed.quiet:
         return
     for change in loaded.changes:

@@ -1,9 +1,11 @@
-"""Load where needed, then stay in the foreground and keep the tables tidy.
+"""Load where needed, then stay in the foreground: keep the tables tidy, follow interfaces that come and go.
 
-SIGTERM or SIGINT ends it. What is loaded stays in force then, also after kill -9: `ipvsca unload` takes it off.
+SIGHUP has the configuration file read again: all of it takes effect or, where anything is wrong, nothing. SIGTERM or
+SIGINT ends it. What is loaded stays in force then, also after kill -9: `ipvsca unload` takes it off.
 
 examples:
   ipvsca run
+  ipvsca run --no-load
   ipvsca run --config /etc/ipvsca/ipvsca.toml
 """
 
@@ -12,21 +14,24 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from functools import partial
 
-from ipvsca import daemon, settings
+from ipvsca import daemon, log, settings
 from ipvsca.cli import load
 from ipvsca.cli.status import status_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
+    parser.add_argument("--no-load", action="store_true", help="load nothing; where nothing is loaded, end with 1")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    wanted = settings.read_file(parsed.config)
-    status, is_stopped = _load_in_a_child(parsed)
+    log.start()
+    read = partial(settings.read_file, parsed.config)
+    wanted = read()
+    status, is_stopped = (0, False) if parsed.no_load else _load_in_a_child(parsed)
     if status == 0 and not is_stopped:
-        daemon.run(wanted.pin_path)
+        daemon.run(wanted, read)
     return status
 
 

@@ -30,7 +30,7 @@ def run(parsed: argparse.Namespace) -> None:
     for key in sorted(keys):
         if not MEANINGS[key].live:
             raise ConfigurationError(
-                f"command line: {key} takes effect as programs are attached: change the file, then `ipvsca load`"
+                f"command line: {key} cannot be set: change the file; it takes effect with {MEANINGS[key].steps}"
             )
     with Pins.at(pin_path).locked(), DataPlane(pin_path) as plane:
         wanted, _ = settings.changed(plane.settings(), parsed.assignment)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from ipvsca import log
 from ipvsca.errors import Problem
 
 _INTERRUPTED = 130
@@ -28,12 +30,12 @@ def _status(run: Callable[..., int | None], *arguments: Any) -> int:
     try:
         return run(*arguments) or 0
     except Problem as problem:
-        print(f"ipvsca: {problem}", file=sys.stderr)
+        print(f"{log.marked(logging.ERROR)}ipvsca: {problem}", file=sys.stderr)
         return problem.exit_status
     except BrokenPipeError:
         raise
     except OSError as error:  # of which no Problem was made: still a line, and no traceback
-        print(f"ipvsca: {error}", file=sys.stderr)
+        print(f"{log.marked(logging.ERROR)}ipvsca: {error}", file=sys.stderr)
         return 1
     except SystemExit as end:  # argparse, after --help and after a wrong word
         return int(end.code or 0)

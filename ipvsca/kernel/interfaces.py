@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,16 @@ class Interface:
         """Whether packets from outside first appear here."""
         return self.program is not None and self.hardware != _LOOPBACK and self.kind not in _STACKED
 
+    def is_meant(self, setting: str | tuple[str, ...]) -> bool:
+        """Whether the setting `interfaces` means this one."""
+        return self.is_entrance if setting == AUTO else self.name in setting
+
+    def require_program(self) -> Program:
+        """The program that reads this device's packets. Raises Problem where there is none."""
+        if self.program is None:
+            raise Problem(f"interface {self.name} (hardware type {self.hardware}) carries no IP that we can read")
+        return self.program
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -93,6 +104,12 @@ class Mark:
         return cls(int(words[1]), Path(words[3]), words[2] == "own")
 
 
+def missing(setting: str | tuple[str, ...]) -> list[str]:
+    """The names in a setting of interfaces that are not there, in the network namespace we are in."""
+    there = {name for _, name in socket.if_nameindex()}
+    return [] if setting == AUTO else [name for name in setting if name not in there]
+
+
 class Vanished(Problem):
     """An interface went away while it was attached to. The message is its name."""
 
@@ -113,19 +130,24 @@ class Interfaces:
         """Every interface there is."""
         return [_interface(link) for link in self._netlink.get_links()]
 
+    def some(self, indices: Iterable[int]) -> list[Interface]:
+        """Those with these indices; one that is gone is left out."""
+        return [interface for index in sorted(indices) for interface in self._one(index)]
+
+    def _one(self, index: int) -> list[Interface]:
+        try:
+            return [_interface(link) for link in self._netlink.get_links(index)]
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return []
+            raise
+
     def select(self, setting: str | tuple[str, ...]) -> list[Interface]:
-        """The interfaces that a setting means. Raises Problem for a name that is not there or cannot be attached to."""
-        if setting == AUTO:
-            return [interface for interface in self.all() if interface.is_entrance]
-        by_name = {interface.name: interface for interface in self.all()}
-        for name in setting:
-            if name not in by_name:
-                raise Problem(f"interface {name} does not exist; there are: {', '.join(sorted(by_name))}")
-            if by_name[name].program is None:
-                raise Problem(
-                    f"interface {name} (hardware type {by_name[name].hardware}) carries no IP that we can read"
-                )
-        return [by_name[name] for name in setting]
+        """Those that a setting means, as far as they are there. Raises Problem for one that cannot be attached to."""
+        meant = [interface for interface in self.all() if interface.is_meant(setting)]
+        for interface in meant:
+            interface.require_program()
+        return meant
 
     def filters(self, interface: int, parent: int = _INGRESS) -> list[Filter]:
         """The filters at an interface's ingress, in the order in which they run; none where it has no clsact."""

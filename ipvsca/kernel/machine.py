@@ -65,6 +65,22 @@ def cgroup_path(setting: str) -> Path:
     raise Problem("no cgroup v2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup`")
 
 
+def is_cgroup(setting: str, number: int) -> bool:
+    """Whether a setting means the cgroup that has this id in the kernel: its directory's inode number."""
+    try:
+        return cgroup_path(setting).stat().st_ino == number
+    except Problem:
+        return False
+
+
+def cgroup_by_id(number: int) -> str | None:
+    """The path of the cgroup with this id; None where there is none (any more)."""
+    for path, _, _ in os.walk(cgroup_path("auto")):
+        if os.stat(path).st_ino == number:
+            return path
+    return None
+
+
 def require_privilege() -> None:
     """Raises Problem without the capabilities that loading needs."""
     status = Path("/proc/self/status").read_text()

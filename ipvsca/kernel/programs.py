@@ -86,14 +86,14 @@ LOOKUP = Program(
     switch="lookup_calls",
 )
 INGRESS_ETHERNET = Program(
-    "ipvsca_eth", "ingress.c", ProgramType.SCHED_CLS, None, "reads SYNs and announcements on Ethernet devices"
+    "ipvsca_eth", "ingress.c", ProgramType.SCHED_CLS, None, "reads SYNs, announcements and UOA on Ethernet devices"
 )
 INGRESS_IP = Program(
     "ipvsca_ip",
     "ingress.c",
     ProgramType.SCHED_CLS,
     None,
-    "reads SYNs and announcements on layer-3 devices (tun, ipip, gre)",
+    "reads SYNs, announcements and UOA on layer-3 devices (tun, ipip, gre)",
 )
 
 # Answers come before questions: who shows a client can also send to it, and nothing is learnt that cannot be shown.

@@ -34,6 +34,7 @@ from tests.vectors import opp_vectors
 
 TIMEOUT_S = 10
 ETHERNET = 14
+ETH_P_ALL = 3  # not in Python's socket module
 LENGTHS = (0, 1, 1400, 8000)
 TO_US = at(FRAME, dst=devices.ADDRESS)
 ONE_TAG, TWO_TAGS = tagged(TO_US, Dot1Q()), tagged(TO_US, Dot1AD(), Dot1Q())
@@ -80,6 +81,7 @@ class Host:
 
     end: Tap | Tun | Vxlan
     sockets: Sockets
+    namespace: Namespace
 
     def receive(self, packet: bytes) -> None:
         """An IP packet, with as little of it in the linear part as may be."""
@@ -90,6 +92,11 @@ class Host:
         else:
             self.end.receive(packet)
 
+    def packets(self) -> socket.socket:
+        """A socket that gets whatever a device receives from now on."""
+        with self.namespace.entered():
+            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(ETH_P_ALL))
+
     def receive_frame(self, frame: bytes, linear: int) -> None:
         assert isinstance(self.end, Tap)
         self.end.receive_in_parts(frame, linear)
@@ -99,7 +106,7 @@ class Host:
 def tap(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
     with sandbox.cgroup() as group, Namespace(group) as namespace, devices.tap(namespace, programs, pins) as tap:
         sockets = Sockets(namespace, "tap0")
-        yield Host(tap, sockets)
+        yield Host(tap, sockets, namespace)
         sockets.close()
 
 
@@ -107,7 +114,7 @@ def tap(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
 def tun(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
     with sandbox.cgroup() as group, Namespace(group) as namespace, devices.tun(namespace, programs, pins) as tun:
         sockets = Sockets(namespace, "tun0")
-        yield Host(tun, sockets)
+        yield Host(tun, sockets, namespace)
         sockets.close()
 
 
@@ -115,7 +122,7 @@ def tun(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
 def vxlan(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
     with sandbox.cgroup() as group, Namespace(group) as namespace, devices.vxlan(namespace, programs, pins) as vxlan:
         sockets = Sockets(namespace, "vxlan0")
-        yield Host(vxlan, sockets)
+        yield Host(vxlan, sockets, namespace)
         sockets.close()
 
 
@@ -188,6 +195,17 @@ def test_opp_behind_vlan_tags(tap: Host, plane: DataPlane, frame: Packet) -> Non
     """The kernel takes the first tag off before a program sees the packet."""
     outcome = outcome_of(partial(tap.receive_frame, framed(uoa.build_opp(V4), frame), ETHERNET), plane)
     assert outcome == (learnt(V4, LearntFrom.OPP) if frame is ONE_TAG else refused("opp", "room"))
+
+
+@every_flow
+@pytest.mark.usefixtures("plane")
+def test_who_listens_on_the_device_sees_the_packet_as_it_came(tap: Host, told: Told) -> None:
+    """A packet socket, as tcpdump has one, shares the buffer out of which opp is taken."""
+    frame = framed(uoa.build_opp(told, b"hello"), TO_US)
+    with tap.packets() as packets:
+        tap.receive_frame(frame, ETHERNET)
+        assert tap.sockets.datagram(told) == b"hello"
+        assert packets.recv(0x10000) == frame
 
 
 @every_length

@@ -18,7 +18,7 @@ from tests.apps.datagrams import SeenDatagram
 from tests.apps.program import Program
 from tests.apps.runner import Running, running
 from tests.apps.udp_catalogue import UDP_APPS, UdpApp
-from tests.e2e.traffic import CLIENTS_AT_ONCE, TIMEOUT_S, Way, own_address
+from tests.e2e.traffic import CLIENTS_AT_ONCE, TIMEOUT_S, Tally, Way, continuously, own_address
 from tests.lab import addresses as a
 from tests.lab.control import Director
 from tests.lab.messages import Announce, Protocol, Service, Uoa, UoaMode
@@ -108,6 +108,23 @@ class Datagrams:
                 exchanges += list(zip(map(own_address, sockets), payloads, seen, strict=True))
         local = {known.client: known.local for known in self.director.connections() if known.vip == to}
         return [Exchange(client, local[client], payload, seen) for client, payload, seen in exchanges]
+
+    @contextmanager
+    def continuous(self, app: UdpApp, way: Way, own: Path) -> Iterator[Tally]:
+        """New flows and one that lasts, of two clients, while the block is executed; afterwards none was seen wrong."""
+        to, server = Endpoint(way.vip, SERVICE_PORT), way.shown(Endpoint(way.rip, SERVER_PORT)).address
+        sources = way.sources[:2]
+        with ExitStack() as stack:
+            lasting = {source: stack.enter_context(self.socket(source, to)) for source in sources}
+
+            def ask_once(source: Address, tally: Tally) -> None:
+                with self.socket(source, to) as new:
+                    for client in (new, lasting[source]):
+                        payload = f"ask-{next(_names)}".encode()
+                        expected = app.sees(way.shown(own_address(client)), server, payload)
+                        tally.add(own_address(client), expected, app.ask(client, payload, own))
+
+            yield stack.enter_context(continuously(ask_once, sources))
 
 
 def assert_restored(exchanges: list[Exchange], app: UdpApp, way: Way) -> None:

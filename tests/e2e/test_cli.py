@@ -185,20 +185,50 @@ def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
 @pytest.mark.usefixtures("file_again")
 def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
     assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64", "tcp_connect=false").status == 0
-    assert json.loads(run("get", "--json").stdout) == {
-        "tcpopt_addr": {"value": [254], "file": [200, 254]},
-        "trusted": {"value": ["fd00:90::/64"], "file": list(TRUSTED)},
-        "tcp_timeout": {"value": 90, "file": 90},
-        "udp_timeout": {"value": 180, "file": 180},
-        "tcp_connect": {"value": False, "file": True},
-        "udp_restore": {"value": True, "file": True},
-        "lookup_calls": {"value": False, "file": False},
-        "max_flows": {"value": 131072, "file": 131072},
-        "interfaces": {"value": "auto", "file": "auto"},
-        "cgroup": {"value": str(lab.cgroup), "file": str(lab.cgroup)},
-        "pin_path": {"value": str(ipvsca.pin_path), "file": str(ipvsca.pin_path)},
+    both = {
+        "tcpopt_addr": ([254], [200, 254]),
+        "trusted": (["fd00:90::/64"], list(TRUSTED)),
+        "tcp_timeout": (90, 90),
+        "udp_timeout": (180, 180),
+        "tcp_connect": (False, True),
+        "udp_restore": (True, True),
+        "lookup_calls": (False, False),
+        "max_flows": (131072, 131072),
+        "interfaces": ("auto", "auto"),
+        "cgroup": (str(lab.cgroup), str(lab.cgroup)),
+        "pin_path": (str(ipvsca.pin_path), str(ipvsca.pin_path)),
     }
-    assert json.loads(run("get", "--json", "tcp_timeout").stdout) == {"tcp_timeout": {"value": 90, "file": 90}}
+    assert json.loads(run("get", "--json").stdout) == {
+        key: {"value": value, "file": in_file, "differs": value != in_file} for key, (value, in_file) in both.items()
+    }
+    assert json.loads(run("get", "--json", "tcp_timeout").stdout) == {
+        "tcp_timeout": {"value": 90, "file": 90, "differs": False}
+    }
+
+
+@pytest.mark.usefixtures("file_again")
+def test_get_tells_what_is_attached_where_the_file_says_something_else(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
+    other = lab.cgroup.parent / "other"
+    other.mkdir()
+    try:
+        ipvsca.configure(trusted=TRUSTED, interfaces=["eth0", "more0"], cgroup=str(other), max_flows=4096)
+        keys = ("max_flows", "interfaces", "cgroup")
+        assert run("get", *keys).stdout == (
+            "max_flows=131072    # the file says 4096\n"
+            "interfaces=eth0    # the file says eth0,more0\n"
+            f"cgroup={lab.cgroup}    # the file says {other}\n"
+        )
+        ipvsca.configure(trusted=TRUSTED, interfaces=["eth0"], cgroup=str(lab.cgroup))
+        assert run("get", *keys).stdout == f"max_flows=131072\ninterfaces=eth0\ncgroup={lab.cgroup}\n"
+        ipvsca.configure(trusted=TRUSTED, interfaces=[], cgroup=str(other))
+        run("load")
+        other.rmdir()
+        assert run("get", "interfaces", "cgroup").stdout == (
+            f"interfaces=[]\ncgroup=one that is gone    # the file says {other}\n"
+        )
+    finally:
+        if other.exists():
+            other.rmdir()
 
 
 @pytest.mark.usefixtures("file_again")

@@ -15,19 +15,34 @@ from typing import Any
 
 import pytest
 
-from ipvsca import loader, settings
+from ipvsca import cli, loader, settings
+from ipvsca.address import Endpoint
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
+from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import AttachType, Program, ProgramType
 from tests.apps.catalogue import app
-from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
+from tests.apps.udp_catalogue import udp_app
+from tests.e2e.datagrams import ANY, Datagrams
+from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
+from tests.e2e.datagrams import SERVICE_PORT as UDP_SERVICE_PORT
+from tests.e2e.traffic import (
+    IPV4,
+    SERVER_PORT,
+    SERVICE_PORT,
+    TIMEOUT_S,
+    Traffic,
+    assert_restored,
+    assert_untouched,
+)
 from tests.kernel_state import KernelState, are_freed, settles
-from tests.lab.messages import Toa, Where
+from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import CGROUP_PROGRAMS, PROGRAMS, REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
+RECVFROM = udp_app("c-recvfrom")
 Picture = Callable[[], KernelState]
 
 
@@ -142,6 +157,43 @@ def test_another_version_takes_over_in_the_middle_of_traffic(
             are_freed(before.of_kind("prog"))
             before = after
         assert ipvsca.counts()["tcp_no_client"] == 0
+
+
+RESTARTS = 20
+
+
+def test_restarts_and_a_replacement_in_the_middle_of_traffic(
+    lab: Lab, traffic: Traffic, ipvsca: Ipvsca, other_version: Path
+) -> None:
+    """TCP and UDP, new and lasting: whatever is done to the daemon and the programs, no client is missing or wrong."""
+    datagrams = Datagrams(lab, traffic.director, traffic.built)
+    traffic.director.serve(
+        Service(Endpoint(IPV4.vip, SERVICE_PORT), (Endpoint(IPV4.rip, SERVER_PORT),), Toa(Where.SYN)),
+        Service(
+            Endpoint(ANY.vip, UDP_SERVICE_PORT),
+            (Endpoint(ANY.rip, UDP_SERVER_PORT),),
+            protocol=Protocol.UDP,
+            announce=Announce(),
+        ),
+    )
+    with (
+        ipvsca.loaded(),
+        traffic.serving(ACCEPT, IPV4),
+        datagrams.serving(RECVFROM, ANY) as server,
+        ipvsca.counted(tcp_no_client=0, flows_evicted=0),
+        traffic.continuous(ACCEPT, IPV4) as connections,
+        datagrams.continuous(RECVFROM, ANY, server.directory) as flows,
+    ):
+        for number in range(RESTARTS):
+            with ipvsca.daemon() as process:
+                connections.wait_for(10)
+                flows.wait_for(10)
+                process.send_signal(signal.SIGKILL if number % 2 else signal.SIGTERM)
+                process.wait(TIMEOUT_S)
+            if number == RESTARTS // 2:  # the next daemon puts the first version back
+                ipvsca.namespace.run(ipvsca.command("load"), cwd=other_version)
+        connections.wait_for(10)
+        flows.wait_for(10)
 
 
 NEIGHBOUR_OPS = Program("neighbour_ops", "", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "counts")
@@ -286,6 +338,32 @@ def test_a_first_load_that_fails_at_any_step_leaves_nothing(
         else:
             step.was_not_reached()
             loader.unload(wanted.pin_path)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_in_the_middle_of_an_undo_waits(
+    monkeypatch: pytest.MonkeyPatch, ipvsca: Ipvsca, picture: Picture, stop: signal.Signals
+) -> None:
+    """A load that fails by itself undoes all that it has done, and ends then."""
+    Pins.at(ipvsca.pin_path).make_folders()  # so that what is pinned has to go one by one
+    before, told = picture(), []
+    remove_pin = loader._remove_pin
+
+    def remove_pin_and_be_told(pin: Path) -> None:
+        if not told:
+            told.append(pin)
+            signal.raise_signal(stop)
+        remove_pin(pin)
+
+    monkeypatch.setattr(loader, "_remove_pin", remove_pin_and_be_told)
+    try:
+        with ipvsca.namespace.entered(), Step(loader, "_commit", 1).failing(monkeypatch):
+            assert cli.main(["load", "--config", str(ipvsca.config)]) == 128 + stop
+        settles(picture, before)
+        assert told
+    finally:
+        monkeypatch.undo()
+        ipvsca.run("unload")
 
 
 @every_step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -85,10 +85,10 @@ class Tally:
     def __init__(self) -> None:
         self.enough = Event()
         self.right = 0
-        self.wrong: list[tuple[Endpoint, Seen]] = []
+        self.wrong: list[tuple[Endpoint, object]] = []
         self._more = Condition()
 
-    def add(self, client: Endpoint, expected: Seen, seen: Seen) -> None:
+    def add(self, client: Endpoint, expected: object, seen: object) -> None:
         with self._more:
             if seen == expected:
                 self.right += 1
@@ -144,22 +144,13 @@ class Traffic:
     @contextmanager
     def continuous(self, app: App, way: Way) -> Iterator[Tally]:
         """One client after the other, in two threads, as long as the block lasts; afterwards nobody was seen wrong."""
-        tally = Tally()
 
-        def keep_asking(source: Address) -> None:
-            while not tally.enough.is_set():
-                with self.connect(Endpoint(way.vip, SERVICE_PORT), source) as client:
-                    tally.add(own_address(client), app.sees(way.shown(own_address(client))), app.ask(client))
+        def ask_once(source: Address, tally: Tally) -> None:
+            with self.connect(Endpoint(way.vip, SERVICE_PORT), source) as client:
+                tally.add(own_address(client), app.sees(way.shown(own_address(client))), app.ask(client))
 
-        with ThreadPoolExecutor(2) as pool:
-            workers = [pool.submit(keep_asking, source) for source in way.sources[:2]]
-            try:
-                yield tally
-            finally:
-                tally.enough.set()
-            for worker in workers:
-                worker.result()
-        assert tally.wrong == []
+        with continuously(ask_once, way.sources[:2]) as tally:
+            yield tally
 
     def _ask(self, app: App, way: Way, to: Endpoint, sources: tuple[Address, ...]) -> list[Answer]:
         with ExitStack() as stack:
@@ -170,6 +161,26 @@ class Traffic:
             with ThreadPoolExecutor(len(sockets)) as pool:
                 seen = list(pool.map(app.ask, sockets))
         return [Answer(client, local.get(client, client), sees) for client, sees in zip(clients, seen, strict=True)]
+
+
+@contextmanager
+def continuously(ask_once: Callable[[Address, Tally], None], sources: tuple[Address, ...]) -> Iterator[Tally]:
+    """Ask again and again, a thread for each source, as long as the block lasts; afterwards nobody was seen wrong."""
+    tally = Tally()
+
+    def keep_asking(source: Address) -> None:
+        while not tally.enough.is_set():
+            ask_once(source, tally)
+
+    with ThreadPoolExecutor(len(sources)) as pool:
+        workers = [pool.submit(keep_asking, source) for source in sources]
+        try:
+            yield tally
+        finally:
+            tally.enough.set()
+        for worker in workers:
+            worker.result()
+    assert tally.wrong == []
 
 
 def own_address(client: socket.socket) -> Endpoint:

@@ -581,14 +581,23 @@ def test_a_wrong_prefix_to_list(capsys: Capture, option: str, prefix: str, reaso
     assert capsys.readouterr() == ("", expected)
 
 
-@pytest.mark.parametrize("word", ["max_flows=4096", "interfaces=eth0", "cgroup=/a", "pin_path=/a"])
-def test_a_setting_that_is_not_live_is_not_set(capsys: Capture, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "steps"),
+    [
+        ("max_flows=4096", "`ipvsca unload`, then `ipvsca load`; clients known until then are lost"),
+        ("interfaces=eth0", "`ipvsca load`"),
+        ("cgroup=/a", "`ipvsca load`"),
+        (
+            "pin_path=/a",
+            "`ipvsca unload`, then `ipvsca load`; clients known until then are lost; unload before the file is changed",
+        ),
+    ],
+)
+def test_a_setting_that_is_not_live_is_not_set(capsys: Capture, word: str, steps: str) -> None:
     assert cli.main(["set", "--config", "/dev/null", "tcp_timeout=60", word]) == 2
-    expected = (
-        f"ipvsca: command line: {word.partition('=')[0]} takes effect as programs are attached: change the file, then"
-        " `ipvsca load`\n"
-    )
-    assert capsys.readouterr() == ("", expected)
+    key = word.partition("=")[0]
+    said = f"ipvsca: command line: {key} cannot be set: change the file; it takes effect with {steps}\n"
+    assert capsys.readouterr() == ("", said)
 
 
 @pytest.mark.parametrize("words", [["set", "nope=1"], ["get", "nope"], ["get", "tcp_timeout", "nope"]], ids=" ".join)

@@ -17,13 +17,13 @@ LAYERS = (
     ("ipvsca.__main__",),
     ("ipvsca.cli",),
     ("ipvsca.daemon", "ipvsca.health"),
-    ("ipvsca.ageing",),
+    ("ipvsca.ageing", "ipvsca.refusals"),
     ("ipvsca.loader",),
     ("ipvsca.dataplane",),
     ("ipvsca.counters", "ipvsca.settings"),
     ("ipvsca.kernel",),
     ("ipvsca.wire",),
-    ("ipvsca.address", "ipvsca.errors"),
+    ("ipvsca.address", "ipvsca.errors", "ipvsca.log", "ipvsca.notify"),
     ("ipvsca",),
 )
 
