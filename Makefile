@@ -12,6 +12,8 @@ needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
 needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
 needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
+needs-bench := $(sort $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk)
+needs-bench-count := $(sort $(needs-venv) busybox-static debian-archive-keyring gcc kmod libc6-dev qemu-system-x86 xz-utils)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
 # What test-kernels runs: on these of Debian's kernels, this selection (see tests/kernels/selection.py).
@@ -20,7 +22,7 @@ TESTS := representative
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -48,6 +50,15 @@ test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 
 
 test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
 	$(VENV)/python -m tests.kernels.distributions
+
+bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
+	$(VENV)/python -u -m tests.bench $(BENCH)
+
+bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter measurements, for a first look (root; 2 min)
+	$(VENV)/python -u -m tests.bench --pairs 3 --seconds 1 --only load,tcp,udp,hooks $(BENCH)
+
+bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 2 min)
+	$(VENV)/python -u -m tests.bench.counts $(COUNT)
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check
@@ -97,7 +108,7 @@ $(VENV)/ipvsca: pyproject.toml | packages-venv
 # and Prometheus are to lie ready for the demo and the tests, not to serve on this machine's ports.
 APT := apt-get -qq -o DPkg::Lock::Timeout=300
 NO_SERVICES := /usr/sbin/policy-rc.d
-SERVICES := nginx prometheus unbound
+SERVICES := haproxy iperf3 nginx prometheus unbound
 
 packages-%:
 	@missing=$$(printf '%s\n' $(needs-$*) | grep -vxF "$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' \

@@ -1,1 +1,1 @@
-"""What ipvsca costs: each module is a program that measures one thing and prints ratios."""
+"""`make bench`: what restoring costs, measured on this machine; `python -m tests.bench --help`."""

@@ -60,7 +60,7 @@ def _caller(cgroup: Path, calls: int) -> Iterator[Callable[[], Times]]:
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder, "getsockopt")
         subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", built, SOURCE], check=True)
-        argv = ["sh", "-c", JOIN_CGROUP, cgroup, built, str(calls)]
+        argv: list[str | Path] = ["sh", "-c", JOIN_CGROUP, cgroup, built, str(calls)]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             stdin, stdout = process.stdin, process.stdout
             assert stdin

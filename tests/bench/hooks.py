@@ -1,0 +1,206 @@
+"""What each hook costs by the kernel's own account of how long a BPF program runs, without what that account costs.
+
+An empty program is attached beside each of ipvsca's and runs for the same packets and calls. What the kernel says it
+took is the price of measuring, and is taken off. Not in these figures is what the kernel does to get to a program at
+all; the comparisons of whole requests have that in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ipvsca.kernel import bpf, compiler, source
+from ipvsca.kernel.interfaces import Interfaces
+from ipvsca.kernel.programs import AttachType, Program, ProgramType
+from tests.bench import applications as apps
+from tests.bench.programs import HERE, Runs, Where, attached, run_time_kept
+from tests.bench.rounds import Samples
+from tests.bench.run import Bench
+from tests.bench.stage import Stage
+from tests.bench.storms import KNOWN_LIP, UNKNOWN_LIP, Kind, announce, storm
+
+PART = "hooks"
+FLOWS = 10_000
+WARM_UP_S = 1
+MEASURE_S = 1  # a program runs some hundred thousand times in it
+HIT, MISS = KNOWN_LIP, UNKNOWN_LIP
+COST, MEASURING = "cost", "measuring"
+
+Costs = dict[str, Samples]
+"""By what was measured: what it costs, and what measuring it costs, which is taken off already."""
+GETSOCKOPTS = 100_000  # of each option that getsockopt.c asks for
+
+PACKETS = {
+    Kind.SEGMENT: "established TCP segment",
+    Kind.SYN: "SYN without option",
+    Kind.SYN_WITH_OPTION: "SYN with option",
+    Kind.ANNOUNCEMENT: "announcement",
+    Kind.DATAGRAM: "UDP datagram",
+}
+CONNECTIONS = {
+    Where.ACK: "option in the ACK",
+    Where.SYN: "option in the SYN",
+    Where.NOWHERE: "no option",
+}
+
+
+def _empty(name: str, attach: AttachType) -> Program:
+    return Program(name, "empty.c", ProgramType.CGROUP_SOCK_ADDR, attach, "nothing")
+
+
+EMPTY_TC = Program("empty_tc", "empty.c", ProgramType.SCHED_CLS, None, "nothing")
+EMPTY_SOCKOPS = Program("empty_sockops", "empty.c", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "nothing")
+EMPTY_LOOKUP = Program("empty_lookup", "empty.c", ProgramType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT, "nothing")
+BESIDE = {
+    "ipvsca_eth": EMPTY_TC,
+    "ipvsca_sockops": EMPTY_SOCKOPS,
+    "ipvsca_peer4": _empty("empty_peer4", AttachType.CGROUP_INET4_GETPEERNAME),
+    "ipvsca_recv4": _empty("empty_recv4", AttachType.CGROUP_UDP4_RECVMSG),
+    "ipvsca_send4": _empty("empty_send4", AttachType.CGROUP_UDP4_SENDMSG),
+    "ipvsca_lookup": EMPTY_LOOKUP,
+}
+"""The empty program that runs beside each of ipvsca's."""
+
+
+class Meter:
+    """Reads how long programs have run. A context manager: the empty programs are attached inside its block."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._stack = ExitStack()
+        self._fds: dict[str, int] = {}
+
+    def __enter__(self) -> Meter:
+        with ExitStack() as stack:
+            self._attach(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def by_run(self, names: Mapping[str, str], drive: Callable[[], object]) -> Costs:
+        """Nanoseconds a run of some programs (by what to call that) while `drive` makes them run."""
+        return self._measure(names, drive, lambda runs, empty, _: runs.mean - empty.mean)
+
+    def by_connection(self, what: str, name: str, drive: Callable[[], int]) -> Costs:
+        """Nanoseconds that all runs of a program take for one of the connections of which `drive` gives the number."""
+        return self._measure(
+            {what: name},
+            drive,
+            lambda runs, empty, connections: (runs.nanoseconds - runs.count * empty.mean) / connections,
+        )
+
+    def _measure(
+        self, names: Mapping[str, str], drive: Callable[[], Any], cost: Callable[[Runs, Runs, Any], float]
+    ) -> Costs:
+        costs: Costs = {what: {COST: [], MEASURING: []} for what in names}
+        for _ in range(self._bench.rounds):
+            before = self._read()
+            driven = drive()
+            grown = {name: runs.since(before[name]) for name, runs in self._read().items()}
+            for what, name in names.items():
+                empty = grown[BESIDE[name].name]
+                costs[what][COST].append(cost(grown[name], empty, driven))
+                costs[what][MEASURING].append(empty.mean)
+        return costs
+
+    def _read(self) -> dict[str, Runs]:
+        return {name: Runs.of(fd) for name, fd in self._fds.items()}
+
+    def _attach(self, stack: ExitStack) -> None:
+        stage = self._bench.stage
+        module = stack.enter_context(compiler.compiled(source.join(HERE / EMPTY_TC.file), HERE, 1))
+        for name, empty in BESIDE.items():
+            pin = stage.ipvsca.pin_path / "programs" / name
+            if not pin.exists():  # not asked for by the settings
+                continue
+            self._fds[name] = stack.enter_context(bpf.opened(pin))
+            self._fds[empty.name] = compiler.load(module, empty)
+            if empty.attach is not None:
+                stack.enter_context(attached(self._fds[empty.name], stage.cgroup, empty.attach))
+        stack.enter_context(_at_ingress(stage, self._fds[EMPTY_TC.name]))
+
+
+def run(bench: Bench) -> None:
+    """Everything, with and without what is looked for."""
+    with run_time_kept(), bench.stage.restored(lookup_calls=True), Meter(bench) as meter:
+        for traffic in TRAFFICS:
+            traffic(bench, meter)
+
+
+def packets(bench: Bench, meter: Meter) -> None:
+    """tc ingress, by kind of packet."""
+    for kind, what in PACKETS.items():
+        drive = partial(storm, bench.stage, kind, FLOWS, MEASURE_S)
+        _keep(bench, meter.by_run({f"tc: {what}": "ipvsca_eth"}, drive))
+
+
+def connections(bench: Bench, meter: Meter) -> None:
+    """TCP connections, by where their option is."""
+
+    def connect(where: Where) -> int:
+        _, judged = apps.new_connections(bench.stage, apps.BARE_PORT, MEASURE_S, where is not Where.NOWHERE)
+        bench.results.judge(PART, judged)
+        return judged.right
+
+    for where, what in CONNECTIONS.items():
+        with bench.stage.naming_clients(where), apps.accept_loop(bench.stage):
+            drive = partial(connect, where)
+            _keep(bench, meter.by_connection(f"sock_ops, a connection: {what}", "ipvsca_sockops", drive))
+            _keep(bench, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, drive))
+
+
+def datagrams(bench: Bench, meter: Meter) -> None:
+    """UDP, received and answered: of flows that are known, and of others."""
+    announce(bench.stage, FLOWS)
+    answered(bench, PART, FLOWS, WARM_UP_S, HIT)  # a flow's first datagram writes its way back
+    for lip, words in ((HIT, "hit"), (MISS, "miss")):
+        drive = partial(answered, bench, PART, FLOWS, MEASURE_S, lip)
+        _keep(bench, meter.by_run({f"recvmsg: {words}": "ipvsca_recv4", f"sendmsg: {words}": "ipvsca_send4"}, drive))
+
+
+def answered(bench: Bench, part: str, flows: int, seconds: int, lip: IPv4Address) -> None:
+    """Datagrams of so many flows, each answered; all of them known (`lip` is HIT) or none (MISS)."""
+    with apps.udp_echo(bench.stage, lip == HIT, lambda judged: bench.results.judge(part, judged)):
+        storm(bench.stage, Kind.DATAGRAM, flows, seconds, lip)
+
+
+def _keep(bench: Bench, costs: Costs) -> None:
+    for what, samples in costs.items():
+        bench.keep(PART, what, "ns", samples)
+
+
+def questions(bench: Bench, meter: Meter) -> None:
+    """getsockopt, of options that are none of ours."""
+    argv: list[str | Path] = [bench.stage.program("getsockopt"), str(GETSOCKOPTS)]
+
+    def ask() -> None:
+        bench.stage.server.run(argv, cgroup=bench.stage.cgroup, input="\n")
+
+    _keep(bench, meter.by_run({"getsockopt: not for ipvsca": "ipvsca_lookup"}, ask))
+
+
+TRAFFICS = (packets, connections, datagrams, questions)
+"""What makes programs run, and keeps what that costs. Another hook is one more here, and in BESIDE."""
+
+
+@contextmanager
+def _at_ingress(stage: Stage, program: int) -> Iterator[None]:
+    """The server's namespace, and the filter with it, end with the stage; until then it is taken off by its name."""
+    name = Path("/bench")
+    with stage.server.entered():
+        interfaces = Interfaces()
+    with interfaces:
+        (eth0,) = interfaces.select(("eth0",))
+        interfaces.attach(eth0, program, bpf.program_id(program), name)
+        try:
+            yield
+        finally:
+            interfaces.detach(eth0, name)
