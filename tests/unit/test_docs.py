@@ -28,6 +28,7 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 # At the beginning of a shell line, behind the prompt, sudo or whatever else enters a namespace or names the program.
 COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:nsenter \S+ )?(?:\S*/bin/)?ipvsca (\S+)(.*)$")
 MAKE = re.compile(r"(?:sudo )?make ([\w-]+)")
+TO_TYPE = re.compile(r"(?:sudo|make|git|apt|pip|systemctl|kubectl|ipvsca) ")
 OTHERS = {f"syn_recv_sock_{rest}" for rest in ("ip_vs_ca", "no_ip_vs_ca", "toa", "no_toa")}
 """Words that begin like a counter's name and are none."""
 
@@ -124,6 +125,28 @@ def test_every_make_target_exists(document: Path) -> None:
 def test_every_file_named_exists(document: Path) -> None:
     for line in re.findall(r"`((?:bpf|ipvsca|tests|docs)/[\w./]+)`", document.read_text()):
         assert (REPOSITORY / line).exists(), line
+
+
+def test_the_chinese_readme_follows_the_english_one() -> None:
+    """As many sections, the same commands and the same configuration; their comments are translated."""
+    english, chinese = REPOSITORY / "README.md", DOCS / "README.zh-CN.md"
+    assert to_type(english)
+    assert to_type(chinese) == to_type(english)
+    assert configuration(chinese) == configuration(english)
+    assert sections(chinese) == sections(english)
+
+
+def to_type(document: Path) -> list[str]:
+    """Sorted, as languages differ in the order of words."""
+    return sorted(line.partition("#")[0].strip() for line in code_lines(document) if TO_TYPE.match(line))
+
+
+def configuration(document: Path) -> list[dict[str, object]]:
+    return [tomllib.loads(block) for language, block in FENCE.findall(document.read_text()) if language == "toml"]
+
+
+def sections(document: Path) -> int:
+    return len(re.findall(r"^## ", without_code(document.read_text()), re.MULTILINE))
 
 
 @pytest.mark.parametrize("verb", VERBS)
