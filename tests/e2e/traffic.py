@@ -180,7 +180,7 @@ def continuously(ask_once: Callable[[Address, Tally], None], sources: tuple[Addr
             tally.enough.set()
         for worker in workers:
             worker.result()
-    assert tally.wrong == []
+    assert not tally.wrong, tally.wrong
 
 
 def own_address(client: socket.socket) -> Endpoint:
