@@ -207,7 +207,7 @@ def test_hooks_that_are_missing(ipvsca: Ipvsca, client: Client, lab: Lab) -> Non
     with serving(ipvsca, client):
         assert client.ask("/healthz")[1] == '{"restoring": true, "wrong": []}\n'
         Pins.at(ipvsca.pin_path).link(missing).unlink()
-        lab.server.run(["tc", "filter", "del", "dev", "eth0", "ingress"])
+        lab.server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
         answer, body = client.ask("/healthz")
         assert (answer.status, answer.headers["Content-Type"]) == (503, "application/json")
         found = json.loads(body)
