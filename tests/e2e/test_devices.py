@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import select
 import struct
@@ -24,7 +23,7 @@ from tests.apps.seen import read_answer
 from tests.apps.udp_catalogue import udp_app
 from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
 from tests.e2e.datagrams import Datagrams
-from tests.e2e.traffic import SERVER_PORT, TIMEOUT_S, Traffic, Way
+from tests.e2e.traffic import LPORTS, SERVER_PORT, TIMEOUT_S, Traffic, Way
 from tests.lab import ip as lab_ip
 from tests.lab import uoa
 from tests.lab.messages import UoaMode
@@ -39,7 +38,6 @@ RECVFROM = udp_app("c-recvfrom")
 CLIENT = Endpoint.of("198.51.100.77", 7777)
 CLIENT_V6 = Endpoint.of("2001:db8:c::77", 7777)
 PLANTED = Endpoint.of("8.8.8.8", 4369)
-LPORTS = itertools.count(4321)  # the server still remembers a test's connection in the next one
 
 
 class Device:
