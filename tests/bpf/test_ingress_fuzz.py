@@ -55,7 +55,7 @@ def directors(*addresses: str) -> list[Endpoint]:
     return [Endpoint.of(address, 40000 + port) for address in addresses for port in range(6)]
 
 
-@pytest.mark.parametrize(("seed", "batches"), [(1, 1000)])
+@pytest.mark.parametrize(("seed", "batches"), [(1, 400)])
 def test_syns_on_ethernet(programs: Mapping[Program, int], plane: DataPlane, seed: int, batches: int) -> None:
     cases = [(bytes(case.packet), bytes(case.packet[TCP])) for case in ALL if TCP in case.packet]
     segments = other_segments(seed, [_front(*case) for case in cases])

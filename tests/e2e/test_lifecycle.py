@@ -315,9 +315,9 @@ LINKS, PINS = len(CGROUP_PROGRAMS), len(CGROUP_PROGRAMS) + len(PROGRAMS)
 STEPS = [
     Step(compiler, "loaded_programs", 1),
     Step(loader.DataPlane, "apply", 1),
-    *(Step(bpf, "link_create", call) for call in (1, LINKS)),
-    *(Step(bpf, "link_update", call) for call in (1, LINKS)),
-    *(Step(bpf, "pin", call) for call in (1, LINKS, LINKS + 1, PINS)),  # links, then programs
+    Step(bpf, "link_create", LINKS),
+    Step(bpf, "link_update", LINKS),
+    *(Step(bpf, "pin", call) for call in (LINKS, PINS)),  # the last link, the last program: all before are undone
     Step(Interfaces, "attach", 1),
     Step(Interfaces, "_place", 1),
     Step(loader, "_commit", 1),
