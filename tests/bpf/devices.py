@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import subprocess
@@ -18,11 +17,10 @@ from scapy.packet import Raw
 from ipvsca.kernel import bpf
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP, Program
+from tests.lab import tuntap
 from tests.lab.namespace import Namespace
 
 TUN = Path("/dev/net/tun")
-TUNSETIFF = 0x400454CA
-IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
 ADDRESS = "02:00:00:00:00:02"
 _VXLAN_OURS, _VXLAN_PEER, _VXLAN_PORT, _VXLAN_ID = "192.0.2.1", "192.0.2.2", 4789, 5
 
@@ -31,8 +29,7 @@ class Device:
     """A device in the network namespace we are in."""
 
     def __init__(self, name: str, flags: int) -> None:
-        self._fd = os.open(TUN, os.O_RDWR)
-        fcntl.ioctl(self._fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags | IFF_NO_PI))
+        self._fd = tuntap.open_device(name, flags)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -46,7 +43,7 @@ class Tap(Device):
     """An Ethernet device with the address ADDRESS."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, IFF_TAP | IFF_VNET_HDR)
+        super().__init__(name, tuntap.TAP | tuntap.VNET_HDR)
 
     def receive_in_parts(self, frame: bytes, linear: int) -> None:
         """Let it receive a frame of more than a page, of which so many bytes are linear."""
@@ -57,7 +54,7 @@ class Tun(Device):
     """A device without a link layer."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, IFF_TUN)
+        super().__init__(name, tuntap.TUN)
 
 
 class Vxlan:

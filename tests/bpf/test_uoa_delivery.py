@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_network
@@ -102,28 +103,33 @@ class Host:
         self.end.receive_in_parts(frame, linear)
 
 
+@contextmanager
+def host_with(
+    name: str, device: Callable[..., AbstractContextManager[Tap | Tun | Vxlan]], *where: object
+) -> Iterator[Host]:
+    """A host of its own; `device` makes the device that packets come by."""
+    with sandbox.cgroup() as group, Namespace(group) as namespace, device(namespace, *where) as end:
+        sockets = Sockets(namespace, name)
+        yield Host(end, sockets, namespace)
+        sockets.close()
+
+
 @pytest.fixture(scope="module")
 def tap(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
-    with sandbox.cgroup() as group, Namespace(group) as namespace, devices.tap(namespace, programs, pins) as tap:
-        sockets = Sockets(namespace, "tap0")
-        yield Host(tap, sockets, namespace)
-        sockets.close()
+    with host_with("tap0", devices.tap, programs, pins) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")
 def tun(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
-    with sandbox.cgroup() as group, Namespace(group) as namespace, devices.tun(namespace, programs, pins) as tun:
-        sockets = Sockets(namespace, "tun0")
-        yield Host(tun, sockets, namespace)
-        sockets.close()
+    with host_with("tun0", devices.tun, programs, pins) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")
 def vxlan(programs: Mapping[Program, int], pins: Path) -> Iterator[Host]:
-    with sandbox.cgroup() as group, Namespace(group) as namespace, devices.vxlan(namespace, programs, pins) as vxlan:
-        sockets = Sockets(namespace, "vxlan0")
-        yield Host(vxlan, sockets, namespace)
-        sockets.close()
+    with host_with("vxlan0", devices.vxlan, programs, pins) as host:
+        yield host
 
 
 @pytest.fixture(params=["tap", "tun", "vxlan"])

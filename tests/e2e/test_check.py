@@ -29,7 +29,6 @@ from tests.e2e.datagrams import BOUND, Datagrams
 from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, IPV6, NAT64_ON_IPV4, SERVICE_PORT, Traffic, Way
 from tests.kernel_state import KernelState, settles
 from tests.lab import addresses as a
-from tests.lab.control import Director
 from tests.lab.messages import Announce, Position, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import CGROUP_PROGRAMS, PROGRAMS, REPOSITORY, Ipvsca
@@ -522,11 +521,6 @@ def test_a_director_that_is_not_trusted(traffic: Traffic, instance: Ipvsca, chec
     assert found.status == RESTORING
     assert notes(found) == {f"refused_{where}_untrusted": UNTRUSTED}
     assert found.json["hints"][0]["last_source"] in LIPS[4]
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 def announce(datagrams: Datagrams, announced: Announce) -> None:

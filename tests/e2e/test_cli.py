@@ -44,7 +44,6 @@ from tests.e2e.traffic import (
 )
 from tests.kernel_state import KernelState, settles
 from tests.lab import addresses as a
-from tests.lab.control import Director
 from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import CGROUP_PROGRAMS, REPOSITORY, Ipvsca
@@ -72,11 +71,6 @@ def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
 @pytest.fixture
 def picture(lab: Lab) -> Picture:
     return partial(KernelState.of, lab.server, lab.cgroup, lab.bpffs)
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 @pytest.fixture

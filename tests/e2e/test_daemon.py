@@ -18,11 +18,13 @@ from pathlib import Path
 import pytest
 
 from ipvsca import settings
+from ipvsca.address import Endpoint
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP
+from tests.apps.catalogue import app
 from tests.apps.seen import read_answer
-from tests.e2e.test_devices import ACCEPT, CLIENT, LIPS, WAYS, shake_hands, tun
 from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic, assert_untouched
+from tests.e2e.tun_device import LIPS, WAYS, shake_hands, tun
 from tests.kernel_state import KernelState, settles, wait_until
 from tests.lab import addresses as a
 from tests.lab.messages import Toa, Where
@@ -31,6 +33,8 @@ from tests.rig import CGROUP_PROGRAMS, Ipvsca
 
 Picture = Callable[[], KernelState]
 
+ACCEPT = app("c-accept")
+CLIENT = Endpoint.of("198.51.100.77", 7777)
 TRUSTED = ["10.90.0.0/24", "fd00:90::/64"]
 TIMEOUT_S = 10.0
 

@@ -163,10 +163,9 @@ RESTARTS = 20
 
 
 def test_restarts_and_a_replacement_in_the_middle_of_traffic(
-    lab: Lab, traffic: Traffic, ipvsca: Ipvsca, other_version: Path
+    traffic: Traffic, datagrams: Datagrams, ipvsca: Ipvsca, other_version: Path
 ) -> None:
     """TCP and UDP, new and lasting: whatever is done to the daemon and the programs, no client is missing or wrong."""
-    datagrams = Datagrams(lab, traffic.director, traffic.built)
     traffic.director.forget_all()  # lest a client go on with an earlier one's flow, which is not announced again
     traffic.director.serve(
         Service(Endpoint(IPV4.vip, SERVICE_PORT), (Endpoint(IPV4.rip, SERVER_PORT),), Toa(Where.SYN)),

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,9 +36,7 @@ from tests.e2e.traffic import SERVER_PORT as TCP_SERVER_PORT
 from tests.e2e.traffic import SERVICE_PORT as TCP_SERVICE_PORT
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
-from tests.lab.control import Director
 from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Toa, Where
-from tests.lab.topology import Lab
 from tests.rig import Ipvsca
 
 RIP, OTHER_RIP = a.RIPS_V4
@@ -49,11 +46,6 @@ STRANGER = Endpoint(a.LIPS_V4[1], 9)
 """A director's address and port that no flow has."""
 
 _lports = itertools.count(9000)
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 @pytest.fixture(scope="module")

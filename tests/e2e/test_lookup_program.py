@@ -37,7 +37,6 @@ from tests.e2e.getsockopt import (
 from tests.e2e.traffic import own_address
 from tests.kernel_state import KernelState, settles
 from tests.lab import addresses as a
-from tests.lab.control import Director
 from tests.lab.messages import Announce
 from tests.lab.topology import Lab
 from tests.rig import Ipvsca
@@ -50,11 +49,6 @@ STRANGER = Endpoint(a.LIPS_V4[1], 9)
 NO_SUCH_OPTION = (errno.ENOPROTOOPT, UOA_SIZE)
 NOT_CURRENT = "not those of this ipvsca and its configuration"
 ALL, WITHOUT_ERRORS, WITHOUT_QUESTIONS = slice(None), slice(1, 2), slice(2, 3)
-
-
-@pytest.fixture(scope="module")
-def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
-    return Datagrams(lab, director, built)
 
 
 @pytest.fixture

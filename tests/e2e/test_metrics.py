@@ -44,11 +44,6 @@ needs_prometheus = pytest.mark.skipif(not shutil.which("prometheus"), reason="ne
 
 
 @pytest.fixture(scope="module")
-def datagrams(traffic: Traffic) -> Datagrams:
-    return Datagrams(traffic.lab, traffic.director, traffic.built)
-
-
-@pytest.fixture(scope="module")
 def client(lab: Lab) -> Client:
     return Client(lab)
 

@@ -7,7 +7,6 @@ import fcntl
 import importlib.util
 import os
 import re
-import struct
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.programs import Program
 from tests.kernel_state import KernelState, settles
-from tests.lab import sandbox
+from tests.lab import sandbox, tuntap
 from tests.lab.topology import Lab
 from tests.rig import CGROUP_PROGRAMS, REPOSITORY, Ipvsca
 
@@ -346,9 +345,7 @@ def test_no_such_interface(instance: Ipvsca, names: object) -> None:
         instance.run("unload")
 
 
-TUNSETIFF = 0x400454CA
 TUNSETLINK = 0x400454CD
-IFF_TAP_WITHOUT_HEADER = 0x1002
 ARPHRD_CAN = 280
 
 
@@ -357,9 +354,10 @@ def can_device(lab: Lab, name: str) -> Iterator[None]:
     """A device that carries no IP: a TAP device that says it is a CAN bus."""
     lab.server.run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
     try:
-        with lab.server.entered(), open("/dev/net/tun", "rb", buffering=0) as tun:
-            fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP_WITHOUT_HEADER))
-            fcntl.ioctl(tun, TUNSETLINK, ARPHRD_CAN)
+        with lab.server.entered():
+            tap = tuntap.open_device(name, tuntap.TAP)
+        fcntl.ioctl(tap, TUNSETLINK, ARPHRD_CAN)
+        os.close(tap)
         yield
     finally:
         lab.server.run(["ip", "link", "delete", name])

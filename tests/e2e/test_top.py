@@ -43,11 +43,6 @@ def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def datagrams(traffic: Traffic) -> Datagrams:
-    return Datagrams(traffic.lab, traffic.director, traffic.built)
-
-
 class Terminal:
     """`top` on a terminal of its own."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +28,6 @@ SERVICE_PORT = 80
 SERVER_PORT = 8000
 TIMEOUT_S = 10.0
 CLIENTS_AT_ONCE = 4
-
-LPORTS = itertools.count(4321)
-"""For packets of a test's own, one each in a run: the server still remembers the connections of the tests before."""
 
 
 @dataclass(frozen=True)

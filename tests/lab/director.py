@@ -16,35 +16,22 @@ End of input ends it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
-import struct
 import sys
 import time
 from typing import Any
 
 from ipvsca.address import Endpoint
+from tests.lab import tuntap
 from tests.lab.fullnat import Fullnat
 from tests.lab.messages import Settings, encode
 
-TUNSETIFF = 0x400454CA
-IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 LONGEST_PACKET = 65536
 QUEUE = 20000  # packets that the TUN device holds for us
 BURST = 64  # packets read before the control channel gets its turn
 SWEEP_INTERVAL = 1.0  # seconds
-
-
-def open_tun(name: str) -> int:
-    """A non-blocking descriptor of the TUN device `name`.
-
-    Without IFF_VNET_HDR the kernel completes checksums and cuts GSO packets up before we read them.
-    """
-    tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
-    return tun
 
 
 def carry(tun: int, fullnat: Fullnat, most: int) -> None:
@@ -118,7 +105,7 @@ def main() -> None:
     # On one CPU: the kernel keeps packets in order for a CPU, not for a process that moves to another.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     fullnat = Fullnat(Settings(), time.monotonic)
-    serve(open_tun(sys.argv[1]), fullnat)
+    serve(tuntap.open_device(sys.argv[1], tuntap.TUN, blocking=False), fullnat)
 
 
 if __name__ == "__main__":
