@@ -165,7 +165,7 @@ def _attachments(settings: Settings) -> Iterator[Finding]:
         cgroup = machine.cgroup_path(settings.cgroup)
         yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup, settings)
         yield from _interface_attachments(Pins.at(settings.pin_path), settings)
-    except Problem as problem:
+    except (Problem, OSError) as problem:  # the latter where something goes away while we look
         yield Finding("the cgroup and interfaces of the settings", str(problem))
 
 
@@ -211,24 +211,24 @@ def _interface_attachments(pins: Pins, settings: Settings) -> Iterator[Finding]:
 
 def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interface) -> Finding:
     what = f"tc ingress of {interface.name}"
-    found = interfaces.ours(interface.index, pins.root)
-    if found is None or found[1].program_id not in _program_ids(pins):
-        return Finding(what, "not attached: `ipvsca load`", interface=interface.name)
     in_order = interfaces.filters(interface.index)
-    before = [
-        other.name or other.kind for other in in_order[: in_order.index(found[0])] if Mark.parse(other.name) is None
-    ]
+    marks = [Mark.parse(each.name) for each in in_order]
+    ours = [at for at, mark in enumerate(marks) if mark and mark.pin_path == pins.root and _is_pinned(mark, pins)]
+    if not ours:
+        return Finding(what, "not attached: `ipvsca load`", interface=interface.name)
+    before = [other.name or other.kind for other, mark in zip(in_order, marks[: ours[0]], strict=False) if mark is None]
     behind = f" (behind other filters, which may keep SYNs from it: {', '.join(before)})" if before else ""
     return Finding(f"{what}{behind}", interface=interface.name)
 
 
-def _program_ids(pins: Pins) -> set[int]:
-    ids = set()
+def _is_pinned(mark: Mark, pins: Pins) -> bool:
+    """Whether a filter's program is one of those that are pinned: another one is of an interrupted load."""
     for program in INGRESS_PROGRAMS:
         if pins.program(program).exists():
             with bpf.opened(pins.program(program)) as fd:
-                ids.add(bpf.program_id(fd))
-    return ids
+                if bpf.program_id(fd) == mark.program_id:
+                    return True
+    return False
 
 
 def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:
