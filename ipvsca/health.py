@@ -13,7 +13,7 @@ from ipvsca.kernel import bpf, machine
 from ipvsca.kernel.interfaces import Interface, Interfaces, Mark, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, LOOKUP_VARIANTS, LookupVariant
 from ipvsca.settings import Settings
 
 _UOA = ("ipo", "opp")
@@ -107,6 +107,8 @@ class Health:
     hints: tuple[Hint, ...]
     last_option: Count | None
     """The counter that last saw an option which was believed."""
+    lookup_variant: LookupVariant | None = None
+    """How lookup calls are answered; None where they are not."""
 
     @property
     def is_loaded(self) -> bool:
@@ -131,6 +133,7 @@ def examine(settings: Settings) -> Health:
         attachments(settings),
         tuple(_hints(counts)),
         max(seen, key=lambda count: count.last_ns, default=None),
+        _lookup_variant(settings.pin_path),
     )
 
 
@@ -140,6 +143,15 @@ def _counts(pin_path: Path) -> Mapping[str, Count]:
             return plane.counts()
     except (Problem, OSError):
         return {}
+
+
+def _lookup_variant(pin_path: Path) -> LookupVariant | None:
+    try:
+        with DataPlane(pin_path) as plane:
+            name = plane.build().lookup.decode()
+    except (Problem, OSError):
+        return None
+    return next((variant for variant in LOOKUP_VARIANTS if variant.name == name), None)
 
 
 def _requirements(settings: Settings) -> Iterator[Finding]:
@@ -190,6 +202,8 @@ def _cgroup_attachments(pins: Pins, cgroup: Path, settings: Settings) -> Iterato
         if not program.is_wanted(settings):
             continue
         what = f"{program.name} on {cgroup}: {program.does}"
+        if program is LOOKUP and (variant := _lookup_variant(settings.pin_path)) and variant.lacks:
+            what = f"{what} ({variant.lacks})"
         remedy = None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`"
         yield Finding(what, remedy, program=program.name)
 
