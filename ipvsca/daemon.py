@@ -23,6 +23,7 @@ from ipvsca.settings import MEANINGS, Settings, as_text
 from ipvsca.web.server import Web
 
 LONGEST_INTERVAL_S = 10.0
+_UNTIL_LOADED_S = 2.0  # how soon it is looked again, where nothing is
 
 _RESTORING = "restoring"
 _AWAITED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGIO}
@@ -81,15 +82,16 @@ class _Daemon:
     def _sweep(self) -> float:
         """Gives when the next one is due. Maps are opened anew each time, to see whether they are still there."""
         now_ns = time.monotonic_ns()
-        interval_s = LONGEST_INTERVAL_S
         try:
             with DataPlane(self._settings.pin_path) as plane:
+                plane.whole_build()
                 self._sweeps.sweep(plane, now_ns)
                 self._tell_refusals(plane.counts(), now_ns)
                 settings = plane.settings()
-                interval_s = min(interval_s, settings.tcp_timeout / 2, settings.udp_timeout / 2)
+                interval_s = min(LONGEST_INTERVAL_S, settings.tcp_timeout / 2, settings.udp_timeout / 2)
         except Problem as problem:
             _log.error("%s", problem)
+            interval_s = _UNTIL_LOADED_S
             self._refusals = None  # what is loaded next counts from 0
             self._enter(f"not restoring: {problem}")
         else:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ipvsca import counters
 from ipvsca.address import V4_MAPPED, Address, to_mapped
+from ipvsca.errors import Problem
 from ipvsca.kernel import layout
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_unchecked, possible_cpus
 from ipvsca.settings import DEFAULTS, Network, Settings
@@ -81,6 +82,13 @@ class DataPlane:
     def build(self) -> layout.Build:
         """What was loaded. An empty digest means that a load was not finished."""
         return self.table("build").get(ONLY) or layout.Build()
+
+    def whole_build(self) -> layout.Build:
+        """The same. Raises Problem where a load is under way, or was not finished."""
+        build = self.build()
+        if not build.digest:
+            raise Problem(f"a load at {self._folder.parent} was interrupted: `ipvsca load`")
+        return build
 
     def settings(self) -> Settings:
         """The settings in force, as far as the programs know them; defaults for the others."""

@@ -185,13 +185,11 @@ def _loaded(settings: Settings) -> Finding:
     pin_path = settings.pin_path
     try:
         with DataPlane(pin_path) as plane:
-            build = plane.build()
+            build = plane.whole_build()
     except (Problem, OSError) as problem:
         return Finding("programs are loaded", str(problem))
     if missing := [name for name in KEYS_AND_VALUES if not (Pins.at(pin_path).maps / name).exists()]:
         return Finding("programs are loaded", f"{missing[0]} in {pin_path}/maps is gone: `ipvsca unload`, then load")
-    if not build.digest:
-        return Finding("programs are loaded", f"a load at {pin_path} was interrupted: `ipvsca load`")
     version = build.version.decode()
     others = " (not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
     return Finding(f"programs of version {version} are loaded{'' if loader.is_current(settings) else others}")

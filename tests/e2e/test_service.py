@@ -261,6 +261,18 @@ def test_a_wrong_file_is_told_in_the_journal_and_changes_nothing(service: Servic
         assert service.property(DAEMON, "ExecMainStatus") == "2"
 
 
+def test_where_the_load_fails_the_daemon_tells(service: Service) -> None:
+    service.systemctl("stop", DATA_PLANE)
+    service.configure(f'{CONFIGURATION}cgroup = "/sys/fs/cgroup/nowhere"\n')
+    assert service.systemctl("start", DATA_PLANE, check=False).returncode != 0
+    told = "nothing is loaded at /sys/fs/bpf/ipvsca: run `ipvsca load`"
+    assert wait_until(lambda: service.property(DAEMON, "StatusText") == f"not restoring: {told}")
+    service.logs(DAEMON, 3, f"error: {told}")
+    service.configure(CONFIGURATION)
+    service.systemctl("start", DATA_PLANE)
+    assert wait_until(lambda: service.property(DAEMON, "StatusText") == "restoring")
+
+
 def test_an_interface_that_comes_is_attached_to_by_the_daemon(lab: Lab, service: Service) -> None:
     lab.server.run(["ip", "link", "add", "more0", "type", "veth", "peer", "name", "more1"])
     try:
