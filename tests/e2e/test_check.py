@@ -252,27 +252,51 @@ def test_the_filter_is_gone_with_its_clsact(lab: Lab, instance: Ipvsca, check: C
     heals(instance, check)
 
 
+@contextmanager
+def not_pinned(pin: Path) -> Iterator[None]:
+    """What is pinned there is so no more inside the block, and again behind it."""
+    with bpf.opened(pin) as fd:
+        pin.unlink()
+        try:
+            yield
+        finally:
+            bpf.pin(fd, pin)
+
+
 @loaded
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_a_program_is_not_pinned_any_more(instance: Ipvsca, check: Check, program: Program) -> None:
     """What is attached works on. Without a tc program's pin, its filter cannot be told from another's."""
-    (instance.pin_path / "programs" / program.name).unlink()
-    found = check()
+    with not_pinned(instance.pin_path / "programs" / program.name):
+        found = check()
     if program is INGRESS_ETHERNET:
         assert (found.status, found.no) == (COULD, ["tc ingress of eth0: not attached: `ipvsca load`"])
     else:
         assert (found.status, found.no) == (RESTORING, [])
+
+
+@loaded
+@pytest.mark.parametrize("program", [CGROUP_PROGRAMS[0], INGRESS_ETHERNET], ids=lambda program: program.name)
+def test_a_program_that_is_not_pinned_is_loaded_anew(instance: Ipvsca, check: Check, program: Program) -> None:
+    pin = instance.pin_path / "programs" / program.name
+    pin.unlink()
     heals(instance, check)
+    assert pin.exists()
 
 
 @loaded
 @pytest.mark.parametrize("name", KEYS_AND_VALUES)
 def test_a_map_is_not_pinned_any_more(instance: Ipvsca, check: Check, name: str) -> None:
-    (instance.pin_path / "maps" / name).unlink()
-    found = check()
+    with not_pinned(instance.pin_path / "maps" / name):
+        found = check()
     assert found.status == COULD
     assert len(found.no) == 1
     assert found.no[0].startswith("programs are loaded: ")
+
+
+@loaded
+def test_a_map_that_is_not_pinned_is_made_anew(instance: Ipvsca, check: Check) -> None:
+    (instance.pin_path / "maps" / "clients").unlink()
     unload(instance)
     heals(instance, check)
 
