@@ -3,6 +3,9 @@
 # Debian's own Python: bcc's binding belongs to it.
 PYTHON := /usr/bin/python3
 VENV := .venv/bin
+# A process for each core, with a lab of its own. The tests of a file share what is loaded and stay together; files are
+# taken in the order of the command line, so that what takes long comes first.
+PYTEST := $(VENV)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
@@ -34,16 +37,16 @@ demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and a
 venv: $(VENV)/ipvsca ## make .venv, in which .venv/bin/ipvsca runs this checkout, with all tools for its development
 
 test: packages-test $(VENV)/ipvsca ## run all tests: unit, bpf and e2e (root)
-	$(VENV)/pytest tests/unit tests/bpf tests/e2e
+	$(PYTEST) tests/e2e tests/bpf tests/unit
 
 unit: packages-test $(VENV)/ipvsca ## run the tests of pure code
-	$(VENV)/pytest tests/unit
+	$(PYTEST) tests/unit
 
 bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet by packet (root)
-	$(VENV)/pytest tests/bpf
+	$(PYTEST) tests/bpf
 
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
-	$(VENV)/pytest tests/e2e
+	$(PYTEST) tests/e2e
 
 test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 5.10 to sid, emulated (root; slow; see docs/kernels.md)
 	$(VENV)/python -m tests.kernels --tests $(TESTS) $(KERNELS)
