@@ -22,7 +22,17 @@ from tests.kernels.selection import SELECTIONS
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "ipvsca-kernels")
 LOGS = guest.REPOSITORY / "build/kernels"
-PYTEST = (sys.executable, "-m", "pytest", "--verbose", "--tb=short", "--color=no", "-p", "no:cacheprovider")
+PYTEST = (
+    sys.executable,
+    "-m",
+    "pytest",
+    "--verbose",
+    "--tb=short",
+    "--color=no",
+    "--durations=10",
+    "-p",
+    "no:cacheprovider",
+)
 CLOSING = re.compile(r"^=+ (.* in [\d.]+s.*?) =+$", re.MULTILINE)
 TIMEOUT_S = {"quick": 3600.0, "representative": 2 * 3600.0, "all": 24 * 3600.0}
 

@@ -12,17 +12,18 @@ _UDP = "tests/e2e/test_udp.py::"
 _UDP_APP = f"{_UDP}test_every_application_sees_its_client"
 
 QUICK = (
-    # The verifier takes every program; links, pins, tc filters and maps are made, shown and taken away again.
-    "tests/e2e/test_lifecycle.py::test_unload_leaves_nothing",
-    # Options in the SYN and in the ACK; IPv6 clients on IPv4; sock_diag tells what the socket storage holds.
-    f"{_TCP}test_list_shows_who_is_behind_whom",
-    # A datagram's client, and the way back to it.
-    f"{_UDP_APP}[any-c-recvfrom]",
+    # The verifier takes every program; links, pins, tc filters and maps are made, shown and taken away again; TCP by
+    # options in the SYN and in the ACK, IPv6 and NAT64; UDP by announcement and UOA, and the way back; lookup calls.
+    "tests/e2e/test_in_short.py",
 )
-"""A few minutes of emulation."""
+"""Two minutes of emulation."""
 
 REPRESENTATIVE = (
     *QUICK,
+    # sock_diag tells what the socket storage holds.
+    f"{_TCP}test_list_shows_who_is_behind_whom",
+    # Programs, links, maps and filters come and go by the command line.
+    "tests/e2e/test_lifecycle.py::test_unload_leaves_nothing",
     # accept is another path in the kernel for IPv6 sockets, and for io_uring.
     f"{_TCP}test_every_application_sees_its_client[ipv6-c-accept]",
     f"{_TCP}test_every_application_sees_its_client[ipv4-on-dual-c-uring]",
