@@ -154,6 +154,7 @@ struct swept {
 struct build {
 	char digest[64]; /* SHA-256 of the sources, hexadecimal */
 	char version[32];
+	char lookup[16]; /* the variant of lookup.c that the kernel accepted; empty without it */
 	__u64 loaded_ns; /* CLOCK_REALTIME */
 };
 

@@ -13,7 +13,7 @@ from ipvsca.kernel import bpf, machine
 from ipvsca.kernel.interfaces import Interface, Interfaces, Mark, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, LOOKUP_VARIANTS, LookupVariant
 from ipvsca.settings import Settings
 
 _UOA = ("ipo", "opp")
@@ -107,6 +107,8 @@ class Health:
     hints: tuple[Hint, ...]
     last_option: Count | None
     """The counter that last saw an option which was believed."""
+    lookup_variant: LookupVariant | None = None
+    """How lookup calls are answered; None where they are not."""
 
     @property
     def is_loaded(self) -> bool:
@@ -131,6 +133,7 @@ def examine(settings: Settings) -> Health:
         attachments(settings),
         tuple(_hints(counts)),
         max(seen, key=lambda count: count.last_ns, default=None),
+        _lookup_variant(settings.pin_path),
     )
 
 
@@ -140,6 +143,15 @@ def _counts(pin_path: Path) -> Mapping[str, Count]:
             return plane.counts()
     except (Problem, OSError):
         return {}
+
+
+def _lookup_variant(pin_path: Path) -> LookupVariant | None:
+    try:
+        with DataPlane(pin_path) as plane:
+            name = plane.build().lookup.decode()
+    except (Problem, OSError):
+        return None
+    return next((variant for variant in LOOKUP_VARIANTS if variant.name == name), None)
 
 
 def _requirements(settings: Settings) -> Iterator[Finding]:
@@ -165,7 +177,7 @@ def _attachments(settings: Settings) -> Iterator[Finding]:
         cgroup = machine.cgroup_path(settings.cgroup)
         yield from _cgroup_attachments(Pins.at(settings.pin_path), cgroup, settings)
         yield from _interface_attachments(Pins.at(settings.pin_path), settings)
-    except Problem as problem:
+    except (Problem, OSError) as problem:  # the latter where something goes away while we look
         yield Finding("the cgroup and interfaces of the settings", str(problem))
 
 
@@ -190,6 +202,8 @@ def _cgroup_attachments(pins: Pins, cgroup: Path, settings: Settings) -> Iterato
         if not program.is_wanted(settings):
             continue
         what = f"{program.name} on {cgroup}: {program.does}"
+        if program is LOOKUP and (variant := _lookup_variant(settings.pin_path)) and variant.lacks:
+            what = f"{what} ({variant.lacks})"
         remedy = None if _is_linked(pins.link(program), cgroup) else "not attached there: `ipvsca load`"
         yield Finding(what, remedy, program=program.name)
 
@@ -211,24 +225,24 @@ def _interface_attachments(pins: Pins, settings: Settings) -> Iterator[Finding]:
 
 def _interface_attachment(pins: Pins, interfaces: Interfaces, interface: Interface) -> Finding:
     what = f"tc ingress of {interface.name}"
-    found = interfaces.ours(interface.index, pins.root)
-    if found is None or found[1].program_id not in _program_ids(pins):
-        return Finding(what, "not attached: `ipvsca load`", interface=interface.name)
     in_order = interfaces.filters(interface.index)
-    before = [
-        other.name or other.kind for other in in_order[: in_order.index(found[0])] if Mark.parse(other.name) is None
-    ]
+    marks = [Mark.parse(each.name) for each in in_order]
+    ours = [at for at, mark in enumerate(marks) if mark and mark.pin_path == pins.root and _is_pinned(mark, pins)]
+    if not ours:
+        return Finding(what, "not attached: `ipvsca load`", interface=interface.name)
+    before = [other.name or other.kind for other, mark in zip(in_order, marks[: ours[0]], strict=False) if mark is None]
     behind = f" (behind other filters, which may keep SYNs from it: {', '.join(before)})" if before else ""
     return Finding(f"{what}{behind}", interface=interface.name)
 
 
-def _program_ids(pins: Pins) -> set[int]:
-    ids = set()
+def _is_pinned(mark: Mark, pins: Pins) -> bool:
+    """Whether a filter's program is one of those that are pinned: another one is of an interrupted load."""
     for program in INGRESS_PROGRAMS:
         if pins.program(program).exists():
             with bpf.opened(pins.program(program)) as fd:
-                ids.add(bpf.program_id(fd))
-    return ids
+                if bpf.program_id(fd) == mark.program_id:
+                    return True
+    return False
 
 
 def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:

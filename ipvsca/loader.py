@@ -103,14 +103,14 @@ def load(settings: Settings) -> Loaded:
         pins.make_folders()
         _refuse_other_layouts(plane, settings)
         compile_ = not _is_current(pins, settings)
-        with _programs(pins, compile_, settings, steps) as programs:
+        with _programs(pins, compile_, settings, steps) as (programs, variant):
             changes = [
                 *_apply(plane, settings, steps),
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
                 *_attach_to_interfaces(pins, programs, interfaces, selected, steps),
             ]
             if compile_:
-                _commit(pins, programs, plane, steps)
+                _commit(pins, programs, variant, plane, steps)
         return Loaded(compile_, tuple(changes), tuple(missing(settings.interfaces)))
 
 
@@ -234,18 +234,21 @@ def _is_current(pins: Pins, settings: Settings) -> bool:
 
 
 @contextmanager
-def _programs(pins: Pins, compile_: bool, settings: Settings, steps: Steps) -> Iterator[Programs]:
-    """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps."""
+def _programs(pins: Pins, compile_: bool, settings: Settings, steps: Steps) -> Iterator[tuple[Programs, str]]:
+    """The programs to attach: those that are pinned, or where the source has changed new ones on the same maps.
+
+    With the name of the new LOOKUP's variant; empty where it is not among them.
+    """
     if not compile_:
-        yield _pinned(pins, wanted(settings), steps)
+        yield _pinned(pins, wanted(settings), steps), ""
         return
     from ipvsca.kernel import compiler  # bcc comes with 100 MB of LLVM: only where something is to compile
 
     for name in KEYS_AND_VALUES:
         if not (pins.maps / name).exists():
             steps.on_failure(_remove_pin, pins.maps / name)
-    with compiler.loaded_programs(pins.maps, settings.max_flows, wanted(settings)) as programs:
-        yield programs
+    with compiler.loaded_programs(pins.maps, settings.max_flows, wanted(settings)) as (programs, variant):
+        yield programs, variant.name if LOOKUP in programs else ""
 
 
 def _pinned(pins: Pins, programs: Iterable[Program], steps: Steps) -> Programs:
@@ -384,7 +387,7 @@ def _set_filter(interfaces: Interfaces, interface: Interface, program: int | Non
         interfaces.attach(interface, program, bpf.program_id(program), root)
 
 
-def _commit(pins: Pins, programs: Programs, plane: DataPlane, steps: Steps) -> None:
+def _commit(pins: Pins, programs: Programs, variant: str, plane: DataPlane, steps: Steps) -> None:
     """Pin the new programs, for interfaces that come later, and last of all say that this load is whole."""
     for program, fd in programs.items():
         pin = pins.program(program)
@@ -397,4 +400,5 @@ def _commit(pins: Pins, programs: Programs, plane: DataPlane, steps: Steps) -> N
         if program not in programs and pins.program(program).exists():
             _unpin(pins.program(program), steps)
     steps.on_failure(plane.table("build").put, ONLY, plane.build())
-    plane.table("build").put(ONLY, layout.Build(source.digest(programs).encode(), __version__.encode(), time.time_ns()))
+    build = layout.Build(source.digest(programs).encode(), __version__.encode(), variant.encode(), time.time_ns())
+    plane.table("build").put(ONLY, build)

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 
 REPEATED_AFTER_S = 60.0
 
@@ -42,7 +43,8 @@ def _is_journal() -> bool:
 
 class _ToStandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        with suppress(OSError):  # whoever read it is gone: the work goes on unheard
+            print(self.format(record), file=sys.stderr, flush=True)
 
 
 class _OneLine(logging.Formatter):

@@ -20,6 +20,10 @@ class Notifier:
         """Started, or done with a reload."""
         self._send("READY=1", f"STATUS={status}")
 
+    def status(self, status: str) -> None:
+        """What it is doing, in a line."""
+        self._send(f"STATUS={status}")
+
     def reloading(self) -> None:
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 

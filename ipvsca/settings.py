@@ -244,13 +244,13 @@ class Settings:
         "auto",
         _interfaces,
         '"auto" (every interface where packets first arrive), a name or a list of names, e.g. ["eth0"]; [] for none',
-        "interfaces on which SYNs are read",
+        "interfaces on which SYNs, announcements and UOA are read",
     )
     cgroup: str = _setting(
         "auto",
         _cgroup,
         '"auto" (the root of cgroup v2: all services) or the absolute path of a cgroup',
-        "the services whose connections are restored",
+        "the services whose connections and flows are restored",
     )
     pin_path: Path = _setting(
         "/sys/fs/bpf/ipvsca",
@@ -289,18 +289,27 @@ DEFAULTS = Settings()
 
 def read_file(path: Path | None) -> Settings:
     """Settings from a TOML file; from DEFAULT_FILE, if there is one, for None. Raises ConfigurationError."""
+    return _changed(DEFAULTS, _table(path), str(path or DEFAULT_FILE))
+
+
+def read_pin_path(path: Path | None) -> Path:
+    """The same file's `pin_path` alone: no mistake elsewhere in it keeps what is loaded from being found."""
+    table = {key: value for key, value in _table(path).items() if key == "pin_path"}
+    return _changed(DEFAULTS, table, str(path or DEFAULT_FILE)).pin_path
+
+
+def _table(path: Path | None) -> Mapping[str, object]:
     file = path or DEFAULT_FILE
     try:
-        table = tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         if path is None and isinstance(error, FileNotFoundError):
-            return DEFAULTS
+            return {}
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: is not a text in UTF-8") from None
     except (ValueError, RecursionError) as error:  # the latter of brackets in brackets
         raise ConfigurationError(f"{file}: is not valid TOML: {error}") from None
-    return _changed(DEFAULTS, table, str(file))
 
 
 def changed(settings: Settings, assignments: Iterable[str]) -> tuple[Settings, set[str]]:

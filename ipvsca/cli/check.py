@@ -87,6 +87,7 @@ def _as_json(found: Health) -> dict[str, object]:
         "is_restoring": found.is_restoring,
         "requirements": [_finding_as_json(finding) for finding in found.requirements],
         "attachments": [_finding_as_json(finding) for finding in found.attachments],
+        "lookup_variant": found.lookup_variant and found.lookup_variant.name,
         "last_option": last and {"seconds_ago": last.last_seconds_ago, "director": str(last.last_source)},
         "hints": [
             {

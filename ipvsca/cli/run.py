@@ -22,7 +22,7 @@ from ipvsca.cli.status import status_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-load", action="store_true", help="load nothing; where nothing is loaded, end with 1")
+    parser.add_argument("--no-load", action="store_true", help="load nothing; where nothing is loaded, wait for that")
 
 
 def run(parsed: argparse.Namespace) -> int:

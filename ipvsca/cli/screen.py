@@ -25,6 +25,7 @@ from rich.text import Text
 from ipvsca.dataplane import NANOSECONDS
 from ipvsca.directors import Director
 from ipvsca.errors import Problem
+from ipvsca.health import Finding
 from ipvsca.traffic import ALMOST_FULL, FIGURES, REFUSALS, Figure, as_text
 from ipvsca.watch import Moment, Source, View
 
@@ -142,7 +143,7 @@ class _Screen:
         below.add_row(_refusals(self.view, rows), _hooks(self.view, rows))
         yield Group(
             _head(self.view),
-            "",
+            _where(self.view.around.wrong),
             _figures(self.view, self.courses),
             _flows(self.view),
             "",
@@ -157,11 +158,19 @@ def _head(view: View) -> Table:
     line.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     line.add_column(justify="right", no_wrap=True)
     if view.around.wrong:
-        state = Text(f"NOT restoring: {view.around.wrong[0].what}: {view.around.wrong[0].remedy}", style="bold red")
+        state = Text(f"NOT restoring: {view.around.wrong[0].remedy}", style="bold red")
     else:
         state = Text("restoring", style="bold green")
     line.add_row(Text(f"{socket.gethostname()}: ") + state, Text(f" {time.strftime('%H:%M:%S')}  q quits"))
     return line
+
+
+def _where(wrong: Sequence[Finding]) -> Text:
+    """What the first line says is about this; an empty line where all is well."""
+    if not wrong:
+        return Text("")
+    more = f"{len(wrong)} are missing: " if len(wrong) > 1 else ""
+    return Text(f"{more}{wrong[0].what}", style="red", no_wrap=True, overflow="ellipsis")
 
 
 def _table(*columns: tuple[str, int | None]) -> Table:

@@ -3,8 +3,11 @@
 Connections that are open lose their client: getpeername gives the director's address from then on. Other network
 namespaces in which `ipvsca load` was run keep their filters until they are unloaded there.
 
+Of the configuration file only `pin_path` matters, so that no other mistake in it keeps anything loaded.
+
 examples:
   ipvsca unload
+  ipvsca unload --config /dev/null     the file is no TOML: what is at the default pin_path
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    removed = loader.unload(settings.read_file(parsed.config).pin_path)
+    removed = loader.unload(settings.read_pin_path(parsed.config))
     if parsed.quiet:
         return
     for change in removed:

@@ -15,19 +15,12 @@ from typing import Any
 
 from ipvsca.errors import Problem
 from ipvsca.kernel import machine, source
-from ipvsca.kernel.programs import LOOKUP, PROGRAMS, Program
+from ipvsca.kernel.programs import LOOKUP, LOOKUP_VARIANTS, PROGRAMS, LookupVariant, Program
 
 _NO_ATTACH_TYPE = -1
 _WARNINGS = ("-Wall", "-Wno-unused-function")
 
 Flags = tuple[str, ...]
-
-LOOKUP_VARIANTS: tuple[Flags, ...] = (
-    (),
-    ("-DKERNEL_CHOOSES_ERROR",),  # 5.15 to 5.17
-    ("-DKERNEL_CHOOSES_ERROR", "-DLAST_DATAGRAM"),  # older, or locked down for confidentiality
-)
-"""What bpf/lookup.c does without, the most capable first: the first that the kernel accepts is taken."""
 
 
 @contextmanager
@@ -63,19 +56,25 @@ def load(module: Any, program: Program) -> int:
     return int(function.fd)
 
 
+Loaded = tuple[dict[Program, int], LookupVariant]
+
+
 @contextmanager
-def loaded_programs(maps: Path, max_flows: int, programs: Sequence[Program] = PROGRAMS) -> Iterator[dict[Program, int]]:
-    """Compile and load these programs; their descriptors are open for the length of a `with` block. Raises Problem."""
+def loaded_programs(maps: Path, max_flows: int, programs: Sequence[Program] = PROGRAMS) -> Iterator[Loaded]:
+    """Compile and load these programs; their descriptors are open for the length of a `with` block.
+
+    Gives them, and the variant in which the kernel accepts LOOKUP. Raises Problem.
+    """
     with ExitStack() as stack:
         yield _first_accepted(stack, maps, max_flows, programs)
 
 
-def _first_accepted(stack: ExitStack, maps: Path, max_flows: int, programs: Sequence[Program]) -> dict[Program, int]:
+def _first_accepted(stack: ExitStack, maps: Path, max_flows: int, programs: Sequence[Program]) -> Loaded:
     *better, last = LOOKUP_VARIANTS if LOOKUP in programs else LOOKUP_VARIANTS[:1]
-    for flags in better:
+    for variant in better:
         with suppress(Problem):
-            return stack.enter_context(_loaded(maps, max_flows, programs, flags))
-    return stack.enter_context(_loaded(maps, max_flows, programs, last))
+            return stack.enter_context(_loaded(maps, max_flows, programs, variant.flags)), variant
+    return stack.enter_context(_loaded(maps, max_flows, programs, last.flags)), last
 
 
 @contextmanager

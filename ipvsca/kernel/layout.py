@@ -171,4 +171,9 @@ class Swept(ctypes.Structure):
 class Build(ctypes.Structure):
     """struct build."""
 
-    _fields_ = [("digest", ctypes.c_char * 64), ("version", ctypes.c_char * 32), ("loaded_ns", ctypes.c_uint64)]
+    _fields_ = [
+        ("digest", ctypes.c_char * 64),
+        ("version", ctypes.c_char * 32),
+        ("lookup", ctypes.c_char * 16),
+        ("loaded_ns", ctypes.c_uint64),
+    ]

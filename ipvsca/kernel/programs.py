@@ -85,6 +85,33 @@ LOOKUP = Program(
     "DPVS's lookup calls (getsockopt)",
     switch="lookup_calls",
 )
+
+
+@dataclass(frozen=True)
+class LookupVariant:
+    """One of the ways in which bpf/lookup.c can be compiled. `lacks` is what it does without, in words."""
+
+    name: str
+    flags: tuple[str, ...]
+    lacks: str
+
+
+LOOKUP_VARIANTS = (
+    LookupVariant("full", (), ""),
+    LookupVariant(  # 5.15 to 5.17
+        "no errors",
+        ("-DKERNEL_CHOOSES_ERROR",),
+        "a lookup that fails gives ENOPROTOOPT: this kernel lets no program choose the error",
+    ),
+    LookupVariant(  # older, or locked down for confidentiality
+        "last datagram",
+        ("-DKERNEL_CHOOSES_ERROR", "-DLAST_DATAGRAM"),
+        "2048 tells of the datagram received last, and a lookup that fails gives ENOPROTOOPT: this kernel lets no "
+        "program read the question",
+    ),
+)
+"""The most capable first: the first that the kernel accepts is taken."""
+
 INGRESS_ETHERNET = Program(
     "ipvsca_eth", "ingress.c", ProgramType.SCHED_CLS, None, "reads SYNs, announcements and UOA on Ethernet devices"
 )

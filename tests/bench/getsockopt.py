@@ -79,7 +79,7 @@ def _caller(cgroup: Path, calls: int) -> Iterator[Callable[[], Times]]:
 def _programs(maps: Path) -> Iterator[tuple[int, int]]:
     """Ours, and one that does nothing."""
     with (
-        compiler.loaded_programs(maps, DEFAULTS.max_flows, [LOOKUP]) as programs,
+        compiler.loaded_programs(maps, DEFAULTS.max_flows, [LOOKUP]) as (programs, _),
         compiler.compiled("int empty(struct bpf_sockopt *call) { return 1; }", maps, DEFAULTS.max_flows) as module,
     ):
         yield programs[LOOKUP], compiler.load(module, replace(LOOKUP, name="empty"))

@@ -36,7 +36,7 @@ def pins() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def programs(pins: Path) -> Iterator[Mapping[Program, int]]:
     """Every program of the data plane: its descriptor."""
-    with compiler.loaded_programs(pins / "maps", MAX_FLOWS) as programs:
+    with compiler.loaded_programs(pins / "maps", MAX_FLOWS) as (programs, _):
         yield programs
 
 

@@ -413,7 +413,7 @@ WRONG_FILES = {
 
 @pytest.mark.usefixtures("file_again")
 @pytest.mark.parametrize("wrong", WRONG_FILES.values(), ids=WRONG_FILES)
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", [verb for verb in cli.VERBS if verb != "unload"])
 def test_a_wrong_file_changes_nothing(
     ipvsca: Ipvsca, run: Run, picture: Picture, verb: str, wrong: tuple[str, str]
 ) -> None:
@@ -426,6 +426,22 @@ def test_a_wrong_file_changes_nothing(
     assert done.stderr.startswith(f"ipvsca: {ipvsca.config}: {reason}")
     assert done.stderr.count("\n") == 1
     assert (picture(), in_force(ipvsca)) == before
+
+
+def test_a_wrong_file_keeps_nothing_loaded(other: Ipvsca, picture: Picture) -> None:
+    """But where `pin_path` itself cannot be read."""
+    before = picture()
+    with other.loaded():
+        good = other.config.read_text()
+        for text, reason in (
+            (f"{good}tcp_timeout =\n", "is not valid TOML"),
+            ('pin_path = "bpf"\n', 'pin_path = "bpf" is not accepted'),
+        ):
+            other.config.write_text(text)
+            assert other.run("unload", status=2).stderr.startswith(f"ipvsca: {other.config}: {reason}")
+        other.config.write_text(f"{good}tcptimeout = 60\nudp_timeout = 0\n")
+        assert other.run("unload").stdout.endswith("\nunloaded\n")
+        settles(picture, before)
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

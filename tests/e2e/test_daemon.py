@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from ipaddress import ip_address
 from itertools import pairwise
@@ -25,6 +25,7 @@ from tests.apps.catalogue import app
 from tests.apps.seen import read_answer
 from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic, assert_untouched
 from tests.e2e.tun_device import LIPS, WAYS, shake_hands, tun
+from tests.e2e.web_client import ADDRESS, Client
 from tests.kernel_state import KernelState, settles, wait_until
 from tests.lab import addresses as a
 from tests.lab.messages import Toa, Where
@@ -338,12 +339,6 @@ def test_a_reload_that_fails_half_way_changes_nothing(lab: Lab, loaded: Ipvsca, 
 # Life and death
 
 
-def test_without_load_there_has_to_be_something(ipvsca: Ipvsca) -> None:
-    done = ipvsca.run("run", "--no-load", status=1)
-    assert done.stdout == ""
-    assert done.stderr == f"ipvsca: nothing is loaded at {ipvsca.pin_path}: run `ipvsca load`\n"
-
-
 def test_settings_that_were_set_survive_a_restart(loaded: Ipvsca, tmp_path: Path) -> None:
     loaded.run("set", "tcp_timeout=33")
     with running(loaded, tmp_path, "--no-load"):
@@ -361,12 +356,27 @@ def test_the_daemon_ends_whatever_else_it_was_told(lab: Lab, daemon: Daemon, sto
         assert daemon.process.wait(TIMEOUT_S) == 0
 
 
-def test_it_ends_where_everything_is_unloaded_under_it(loaded: Ipvsca, daemon: Daemon) -> None:
-    loaded.run("set", "tcp_timeout=1")  # so that it looks soon
-    loaded.run("unload")
-    daemon.reload()
-    assert daemon.process.wait(2 * TIMEOUT_S) == 1
-    daemon.says(f"ipvsca: nothing is loaded at {loaded.pin_path}: run `ipvsca load`\n")
+def test_it_waits_where_nothing_is_loaded(lab: Lab, ipvsca: Ipvsca, tmp_path: Path) -> None:
+    """And tells so; what is loaded meanwhile it takes care of, until that is unloaded under it."""
+    nothing = f"nothing is loaded at {ipvsca.pin_path}: run `ipvsca load`"
+    client = Client(lab)
+    ipvsca.configure(trusted=TRUSTED, metrics=ADDRESS)
+    with running(ipvsca, tmp_path, "--no-load") as daemon, ExitStack() as stack:
+        daemon.says(f"error: {nothing}\n")
+        daemon.says(f"serving http://{ADDRESS}/\n")
+        client.await_answer()
+        assert client.samples()["ipvsca_up"] == 0
+        daemon.reload()
+        daemon.says_last(f"error: nothing is reloaded: {nothing}")
+        with veth(lab, "more0"):
+            pass
+        with ipvsca.loaded(trusted=TRUSTED, metrics=ADDRESS, tcp_timeout=1):  # so that it looks soon
+            assert wait_until(lambda: "ipvsca_last_sweep_timestamp_seconds" in client.samples())
+            stack.enter_context(veth(lab, "more0"))
+            daemon.says(attached("more0"))
+        assert client.status("/healthz") == 503
+        daemon.process.terminate()
+        assert daemon.process.wait(TIMEOUT_S) == 0
 
 
 # What it tells
@@ -386,6 +396,7 @@ def test_what_systemd_is_told(lab: Lab, loaded: Ipvsca, tmp_path: Path) -> None:
             return message
 
         with running(loaded, tmp_path, "--no-load", env=environment) as daemon:
+            assert told() == "STATUS=restoring"
             assert told() == "READY=1\nSTATUS=restoring"
             assert [receiver.recv(4096) for _ in range(5)] == [b"WATCHDOG=1"] * 5
             daemon.reload()

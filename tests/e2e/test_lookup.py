@@ -6,8 +6,9 @@ import errno
 import itertools
 import socket
 import struct
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -37,13 +38,18 @@ from tests.e2e.traffic import SERVICE_PORT as TCP_SERVICE_PORT
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
 from tests.lab.messages import ALWAYS, Announce, Protocol, Service, Toa, Where
-from tests.rig import Ipvsca
+from tests.rig import REPOSITORY, Ipvsca
 
 RIP, OTHER_RIP = a.RIPS_V4
 LIP = a.LIPS_V4[0]
 VIP_PORT = Endpoint(a.VIP_V4, SERVICE_PORT)
+NOBODY = "10.80.0.99"
+"""An address beside the real servers' that nobody has."""
 STRANGER = Endpoint(a.LIPS_V4[1], 9)
 """A director's address and port that no flow has."""
+
+LOOKUP32 = REPOSITORY / "tests/apps/lookup32.c"
+Call32 = Callable[[Caller, str, int, bytes], tuple[int, int, bytes]]
 
 _lports = itertools.count(9000)
 
@@ -333,10 +339,13 @@ def test_nat64_on_a_socket_that_is_not_connected(traffic: Traffic, loaded: Ipvsc
     traffic.direct(NAT64_ON_IPV4, Toa())
     data = b"\xaa" * NAT64_SIZE
     not_connected = (errno.ENOTCONN, NAT64_SIZE, data)
-    with calling(traffic.lab) as call, loaded.counted(getsockopt_invalid=4, getsockopt_answered=1):
+    with calling(traffic.lab) as call, loaded.counted(getsockopt_invalid=5, getsockopt_answered=1):
         for family in ("AF_INET", "AF_INET6"):
             call.run(f"n = socket({family}, SOCK_STREAM)")
             assert call("n", 0, NAT64_PEER, data) == not_connected
+        call.run("n.close(); n = socket(AF_INET, SOCK_STREAM); n.setblocking(False)")
+        assert call.run(f"n.connect_ex(('{NOBODY}', 9))") == errno.EINPROGRESS  # its SYN is not answered
+        assert call("n", 0, NAT64_PEER, data) == not_connected
         call.run(f"l = create_server(('{RIP}', {TCP_SERVER_PORT}))")
         assert call("l", 0, NAT64_PEER, data) == not_connected
         with traffic.connect(Endpoint(a.VIP_V6, TCP_SERVICE_PORT), a.CLIENTS_V6[0]) as client:
@@ -348,3 +357,45 @@ def test_nat64_on_a_socket_that_is_not_connected(traffic: Traffic, loaded: Ipvsc
         # the client has reset the connection
         assert wait_until(lambda: bool(call.run("c.getsockopt(SOL_SOCKET, SO_ERROR)")))
         assert call("c", 0, NAT64_PEER, data) == not_connected
+
+
+# A caller of 32 bits.
+
+
+@pytest.fixture(scope="module")
+def call32(tmp_path_factory: pytest.TempPathFactory) -> Call32:
+    """getsockopt(IPPROTO_IP) by a 32-bit process on a puppet's socket, with a buffer of UOA_SIZE: as Caller has it."""
+    program = tmp_path_factory.mktemp("lookup32") / "lookup32"
+    flags = ["-m32", "-O1", "-ffreestanding", "-fno-stack-protector", "-nostdlib", "-static", "-no-pie", "-fno-pie"]
+    try:
+        subprocess.run(["gcc", *flags, "-o", program, LOOKUP32], check=True)
+        subprocess.run([program], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs gcc, and a kernel that runs programs of 32 bits (x86-64 with CONFIG_IA32_EMULATION)")
+
+    def ask(call: Caller, name: str, option: int, data: bytes) -> tuple[int, int, bytes]:
+        call.run("import os, subprocess; q = os.pipe()")
+        call.run(f"os.write(q[1], {struct.pack('=i58s', option, data)!r})")
+        words = f"['sh', '-c', 'exec {program} 3<&' + str(q[0])]"
+        said = call.run(f"subprocess.run({words}, stdin={name}, stdout=subprocess.PIPE, pass_fds=q[:1]).stdout")
+        result, length, buffer = struct.unpack_from("=ii58s", said)
+        return -result, length, buffer
+
+    return ask
+
+
+def test_of_32_bits(datagrams: Datagrams, traffic: Traffic, loaded: Ipvsca, call32: Call32) -> None:
+    """The kernel asks no program about it, so that nothing is counted either; the same call of 64 bits is answered."""
+    unanswered = errno.ENOPROTOOPT, UOA_SIZE
+    with one_flow(datagrams) as (call, client, lip), loaded.counted(getsockopt_unreadable=0, getsockopt_answered=1):
+        asked = uoa(lip, SERVER_PORT)
+        assert call32(call, "s", UOA_LOOKUP, asked) == (*unanswered, asked)
+        assert call.uoa("s", lip, SERVER_PORT) == client
+    traffic.direct(NAT64_ON_IPV4, Toa())
+    with calling(traffic.lab) as call, loaded.counted(getsockopt_answered=1):
+        call.run(f"l = create_server(('{RIP}', {TCP_SERVER_PORT}))")
+        with traffic.connect(Endpoint(a.VIP_V6, TCP_SERVICE_PORT), a.CLIENTS_V6[0]):
+            call.run("c = l.accept()[0]")
+            buffer = bytes(UOA_SIZE)
+            assert call32(call, "c", NAT64_PEER, buffer) == (*unanswered, buffer)
+            assert call("c", 0, NAT64_PEER, buffer)[:2] == (0, NAT64_SIZE)

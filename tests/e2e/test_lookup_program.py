@@ -20,7 +20,7 @@ import pytest
 from ipvsca import loader, settings
 from ipvsca.address import Endpoint
 from ipvsca.kernel import bpf, compiler
-from ipvsca.kernel.programs import LOOKUP, AttachType
+from ipvsca.kernel.programs import LOOKUP, LOOKUP_VARIANTS, AttachType, LookupVariant
 from tests.apps.dpvs_lookup import UDP_LOOKUP, Lookup, ask_uoa
 from tests.e2e.datagrams import ANY, SERVER_PORT, SERVICE_PORT, Datagrams
 from tests.e2e.getsockopt import (
@@ -49,6 +49,7 @@ STRANGER = Endpoint(a.LIPS_V4[1], 9)
 NO_SUCH_OPTION = (errno.ENOPROTOOPT, UOA_SIZE)
 NOT_CURRENT = "not those of this ipvsca and its configuration"
 ALL, WITHOUT_ERRORS, WITHOUT_QUESTIONS = slice(None), slice(1, 2), slice(2, 3)
+FULL, NO_ERRORS, LAST_DATAGRAM = LOOKUP_VARIANTS
 
 
 @pytest.fixture
@@ -92,6 +93,13 @@ def answer(call: Caller, question: bytes) -> Endpoint | tuple[int, int]:
     return real(buffer)
 
 
+def is_told(ipvsca: Ipvsca, variant: LookupVariant | None) -> bool:
+    """Whether `check` says how lookup calls are answered: this way, or (None) not at all."""
+    told = f"{LOOKUP.does} ({variant.lacks})\n" if variant and variant.lacks else f"{LOOKUP.does}\n"
+    is_said = (told in ipvsca.run("check").stdout) == (variant is not None)
+    return is_said and ipvsca.json("check")["lookup_variant"] == (variant and variant.name)
+
+
 def is_there(ipvsca: Ipvsca) -> set[str]:
     """What is pinned of the program."""
     return {folder for folder in ("programs", "links") if (ipvsca.pin_path / folder / LOOKUP.name).exists()}
@@ -125,13 +133,14 @@ def test_it_comes_and_goes_with_its_setting(datagrams: Datagrams, ipvsca: Ipvsca
         assert NOT_CURRENT in ipvsca.run("check", status=3).stdout
         assert f"{LOOKUP.name} on" in ipvsca.run("load").stdout
         assert is_there(ipvsca) == {"programs", "links"}
-        assert LOOKUP.name in ipvsca.run("check").stdout
+        assert is_told(ipvsca, FULL)
         assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
         assert ask_uoa(client).lookups["any"] == Lookup(own, 0, UOA_SIZE)
         ipvsca.configure(lookup_calls=False)
         assert NOT_CURRENT in ipvsca.run("check").stdout
         assert f"{LOOKUP.name} taken off" in ipvsca.run("load").stdout
         assert is_there(ipvsca) == set()
+        assert is_told(ipvsca, None)
         assert ask_uoa(client).lookups["any"] == Lookup(None, *NO_SUCH_OPTION)
         after = picture()
         for kind in ("map", "link"):
@@ -189,6 +198,7 @@ def test_a_load_that_fails_changes_nothing(
 def test_without_the_choice_of_an_error(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
     """Who is known is told; otherwise the kernel's own error stays."""
     with loaded_as(ipvsca, WITHOUT_ERRORS), received(datagrams) as (call, question, client):
+        assert is_told(ipvsca, NO_ERRORS)
         assert answer(call, question) == own_address(client)
         assert answer(call, uoa(STRANGER, SERVER_PORT)) == NO_SUCH_OPTION
         assert answer(call, uoa(STRANGER, SERVER_PORT, family=7)) == NO_SUCH_OPTION
@@ -198,6 +208,7 @@ def test_without_the_choice_of_an_error(datagrams: Datagrams, ipvsca: Ipvsca) ->
 def test_without_the_question(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
     """The answer is about the datagram that this socket received last, whatever is asked, and says which that was."""
     with loaded_as(ipvsca, WITHOUT_QUESTIONS), received(datagrams) as (call, question, first):
+        assert is_told(ipvsca, LAST_DATAGRAM)
         call.run("t = socket(AF_INET, SOCK_DGRAM); t.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)")
         call.run(f"t.bind(('{a.RIPS_V4[1]}', {SERVER_PORT}))")
         with datagrams.socket(a.CLIENTS_V4[1], VIP) as second:
@@ -238,8 +249,9 @@ def test_the_best_that_the_kernel_accepts_is_taken(
     datagrams: Datagrams, ipvsca: Ipvsca, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown_helper = "-Dbpf_set_retval=((long (*)(int))9999)"
-    monkeypatch.setattr(compiler, "LOOKUP_VARIANTS", ((unknown_helper,), *compiler.LOOKUP_VARIANTS[1:]))
+    monkeypatch.setattr(compiler, "LOOKUP_VARIANTS", (replace(FULL, flags=(unknown_helper,)), NO_ERRORS, LAST_DATAGRAM))
     with loaded_as(ipvsca, ALL), received(datagrams) as (call, question, client):
+        assert is_told(ipvsca, NO_ERRORS)
         assert answer(call, question) == own_address(client)
         assert answer(call, uoa(STRANGER, SERVER_PORT)) == NO_SUCH_OPTION
 
@@ -298,6 +310,32 @@ def test_programs_of_others(lab: Lab, datagrams: Datagrams, ipvsca: Ipvsca) -> N
         assert call("s", socket.SOL_SOCKET, socket.SO_TYPE, bytes(4))[0] == errno.EPERM
         assert call("s", socket.SOL_SOCKET, socket.SO_ERROR, b"\xaa" * 4) == (0, 4, bytes(4))
         assert answer(call, question) == own_address(client)
+
+
+DECIDES = """
+int decides(struct bpf_sockopt *call)
+{
+	if (*(volatile __s32 *)&call->level == 0 && *(volatile __s32 *)&call->optname == 2048)
+		bpf_set_retval(-ERROR);
+	return 1;
+}
+"""
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.EACCES])
+def test_what_others_do_not_know_is_answered_and_what_they_forbid_is_not(
+    lab: Lab, datagrams: Datagrams, ipvsca: Ipvsca, error: int
+) -> None:
+    """ENOENT is what uoa.ko says of a flow that it does not know; here a program says it, ahead of ours."""
+    with compiler.compiled(DECIDES, lab.bpffs, 1024, (f"-DERROR={error}",)) as module, ExitStack() as stack:
+        folder = os.open(lab.cgroup, os.O_RDONLY)
+        stack.callback(os.close, folder)
+        theirs = compiler.load(module, replace(LOOKUP, name="decides"))
+        stack.callback(os.close, bpf.link_create(theirs, folder, AttachType.CGROUP_GETSOCKOPT))
+        with ipvsca.loaded(lookup_calls=True), received(datagrams) as (call, question, client):
+            expected = own_address(client) if error == errno.ENOENT else (error, UOA_SIZE)
+            assert answer(call, question) == expected
+            assert answer(call, uoa(STRANGER, SERVER_PORT)) == (error, UOA_SIZE)
 
 
 MATRIX = """
@@ -361,7 +399,7 @@ def every_call(call: Caller) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("variant", range(len(compiler.LOOKUP_VARIANTS)))
+@pytest.mark.parametrize("variant", range(len(LOOKUP_VARIANTS)))
 def test_other_options_are_as_without_it(lab: Lab, ipvsca: Ipvsca, variant: int) -> None:
     """Value, length and errno, also of buffers longer than a page (of which a program sees the first page only)."""
     with calling(lab) as call:

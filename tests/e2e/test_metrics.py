@@ -25,7 +25,7 @@ from ipvsca.web.metrics import Exporter, Series
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import udp_app
 from tests.e2e.datagrams import BOUND, Datagrams
-from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic
+from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, NAT64_ON_IPV4, Traffic
 from tests.e2e.web_client import ADDRESS, Client
 from tests.kernel_state import wait_until
 from tests.lab.messages import Announce, Toa, Where
@@ -115,11 +115,26 @@ def test_alerts_fire(traffic: Traffic, datagrams: Datagrams, ipvsca: Ipvsca, cli
         ipvsca.run("set", "trusted=192.0.2.0/24")
         send_some(traffic, datagrams)
         assert wait_until(lambda: known.firing() == {"IpvscaUntrusted"})
+        ipvsca.run("load")
+
+        with traffic.serving(ACCEPT, NAT64_ON_IPV4):
+            traffic.direct(NAT64_ON_IPV4, Toa(Where.ACK))
+            traffic.ask(ACCEPT, NAT64_ON_IPV4)
+        assert wait_until(lambda: "IpvscaNotShown" in known.firing())
+
+        ipvsca.run("set", "tcpopt_addr=100")
+        send_some(traffic, datagrams)
+        assert wait_until(lambda: "IpvscaRefusals" in known.firing())
 
         Pins.at(ipvsca.pin_path).link(CGROUP_PROGRAMS[0]).unlink()
         assert wait_until(lambda: "IpvscaHookMissing" in known.firing())
         ipvsca.run("load")
         assert wait_until(lambda: "IpvscaHookMissing" not in known.firing())
+
+        ipvsca.run("unload")
+        assert wait_until(lambda: "IpvscaNotLoaded" in known.firing())
+        ipvsca.run("load")
+        assert wait_until(lambda: "IpvscaNotLoaded" not in known.firing())
 
         daemon.kill()
         assert wait_until(lambda: "IpvscaDown" in known.firing())

@@ -196,7 +196,8 @@ def test_another_size(ipvsca: Ipvsca) -> None:
 def test_what_goes_wrong_meanwhile_is_shown_until_it_is_mended(ipvsca: Ipvsca) -> None:
     with top(ipvsca) as terminal:
         Pins.at(ipvsca.pin_path).link(CGROUP_PROGRAMS[0]).unlink()
-        terminal.await_text(b"NOT restoring")
+        terminal.await_text(b"NOT restoring: not attached there: `ipvsca load`")
+        terminal.await_text(CGROUP_PROGRAMS[0].name.encode())
         ipvsca.run("unload")
         terminal.await_text(b"nothing is loaded")
         ipvsca.run("load")

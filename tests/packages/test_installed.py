@@ -140,7 +140,7 @@ def test_each_verb_by_hand(machine: Machine, package: Path, traffic: Traffic) ->
     check(machine, NOT_RESTORING)
 
 
-@pytest.mark.parametrize("by", ["service", "hand"])
+@pytest.mark.parametrize("by", ["service", "hand", "service, and the file is broken"])
 def test_removed_and_purged(machine: Machine, package: Path, picture: Picture, by: str) -> None:
     """Removed, it is out of the kernel; purged, also off the disk."""
     before_in_kernel, before_on_disk = picture(), files(machine)
@@ -148,6 +148,8 @@ def test_removed_and_purged(machine: Machine, package: Path, picture: Picture, b
     if by == "hand":
         machine.run("systemctl", "disable", "--now", *UNITS)
         machine.run("ipvsca", "load")
+    elif by != "service":
+        (machine.root / CONFIGURATION).write_text("udp_timeout =\n")
     loaded = picture().objects
     assert loaded
     machine.run("dpkg", "--remove", "ipvsca")

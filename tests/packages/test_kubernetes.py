@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from ipvsca import __version__, settings
+from ipvsca.kernel.pins import Pins
+from ipvsca.kernel.programs import SOCKOPS
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
 from tests.kernel_state import KernelState, settles
@@ -160,6 +162,10 @@ def test_a_pod_comes_is_upgraded_and_goes(lab: Lab, traffic: Traffic, images: li
             assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
             assert all(status(lab, DAEMON[probe]) == HTTPStatus.OK for probe in ("readinessProbe", "livenessProbe"))
             assert "Addresses are being restored." in node.run(DAEMON, images[0], "check")
+            Pins.at(lab.bpffs / "ipvsca").link(SOCKOPS).unlink()
+            assert status(lab, DAEMON["readinessProbe"]) == HTTPStatus.SERVICE_UNAVAILABLE
+            assert status(lab, DAEMON["livenessProbe"]) == HTTPStatus.OK
+            node.run(LOAD, images[0])
         assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
         node.run(LOAD, images[1])
         assert picture().of_kind("map") == loaded.of_kind("map")

@@ -435,6 +435,7 @@ def test_check_as_json(checked: Checked) -> None:
             {"what": "programs of version 1 are loaded", "ok": True, "remedy": None},
             {"what": "tc ingress of eth0", "ok": True, "remedy": None},
         ],
+        "lookup_variant": None,
         "last_option": {"seconds_ago": 3, "director": "10.90.0.2"},
         "hints": [
             {"counter": "refused_ack_untrusted", "total": 4, "last_source": "192.0.2.1", "text": "who is that?"},
@@ -452,6 +453,7 @@ def test_check_as_json_where_nothing_is_right(checked: Checked) -> None:
             "is_restoring": False,
             "requirements": [{"what": "cgroup v2", "ok": False, "remedy": "mount it"}],
             "attachments": [{"what": "programs are loaded", "ok": False, "remedy": "nothing is loaded"}],
+            "lookup_variant": None,
             "last_option": None,
             "hints": [],
         },

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -61,6 +63,21 @@ def test_a_complaint_is_repeated_once_a_minute(monkeypatch: pytest.MonkeyPatch, 
     said = capsys.readouterr().err.splitlines()
     assert said.count("warning: eth0 refuses") == 2
     assert sum("eth1" in line for line in said) == said.count("reloaded") == 5
+
+
+class Unread(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_log_that_nobody_reads_disturbs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Unread())
+        _log.error("unheard")
+    _log.error("heard")
+    assert capsys.readouterr().err == "error: heard\n"
 
 
 def test_starting_twice_says_nothing_twice(capsys: Capture) -> None:
