@@ -13,6 +13,7 @@ needs-lint := $(needs-venv) clang-format-14
 needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
 needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-bench := $(sort $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk)
+needs-fuzz := $(needs-venv)
 needs-bench-count := $(sort $(needs-venv) busybox-static debian-archive-keyring gcc kmod libc6-dev qemu-system-x86 xz-utils)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
@@ -20,9 +21,11 @@ needs-all := $(sort $(needs-test) $(needs-lint))
 KERNELS := 5.10 6.1 6.12 sid
 TESTS := representative
 
+FUZZ := 60
+
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count fuzz lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -59,6 +62,9 @@ bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter me
 
 bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 2 min)
 	$(VENV)/python -u -m tests.bench.counts $(COUNT)
+
+fuzz: packages-fuzz $(VENV)/ipvsca ## mutated packets through the BPF programs and the reference (root; FUZZ=60 seconds)
+	$(VENV)/python -u -m tests.fuzz --seconds $(FUZZ)
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check
