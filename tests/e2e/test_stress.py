@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ipvsca.settings import DEFAULTS
 from tests.bench import applications as apps
 from tests.bench.records import Judged
 from tests.bench.stage import Stage
@@ -17,33 +18,33 @@ from tests.stress.traffic import connecting, exchanging
 
 NAMED = {flood.name: flood for flood in FLOODS}
 MANY = 1_000
+ROOM = DEFAULTS.max_flows
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc: apt install gcc libc6-dev")
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with Stage() as stage:
+    with Stage() as stage, stage.restored():
         yield stage
 
 
 def test_a_strangers_flood_leaves_nothing(stage: Stage) -> None:
     done = withstand(stage, NAMED["announcements of a stranger"], 20_000)
-    assert (done.entries, done.evicted) == (0, 0)
+    assert done.evicted == 0
     assert done.judged.right > MANY
 
 
 def test_a_flood_of_flows_evicts_those_that_are_idle(stage: Stage) -> None:
-    """As many as there is room for, and half as many again, in each of two floods."""
-    done = withstand(stage, NAMED["announcements"], 200_000)
-    assert done.evicted >= 200_000 - 131_072
+    """More than there is room for."""
+    done = withstand(stage, NAMED["announcements"], ROOM + MANY)
+    assert done.evicted >= MANY
     assert done.judged.right > MANY
 
 
 def test_a_flood_of_syns_restores_nothing(stage: Stage) -> None:
     done = withstand(stage, NAMED["SYNs"], 20_000)
     assert done.half_open > MANY
-    assert done.evicted == 0
     assert done.judged.right > MANY
 
 
@@ -57,12 +58,13 @@ def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
     """No client is named in connections, and those of datagrams are not shown."""
     connections, datagrams = Judged(), Judged()
     with (
-        stage.restored(udp_restore=False) as ipvsca,
+        stage.ipvsca.having("udp_restore", "false"),
         apps.accept_loop(stage),
         connecting(stage, True, connections.add),
         exchanging(stage, MANY, datagrams.add),
     ):
-        assert wait_until(lambda: ipvsca.counts()["tcp_no_client"] > MANY)
+        before = stage.ipvsca.counts()["tcp_no_client"]
+        assert wait_until(lambda: stage.ipvsca.counts()["tcp_no_client"] > before)
     assert connections.missing > 0
     assert datagrams.missing > 0
     assert connections.right == connections.wrong == datagrams.right == datagrams.wrong == 0

@@ -62,19 +62,20 @@ class Churn:
         self._done = Churned()
 
     def run(self, connections: int, datagrams: int) -> Churned:
-        """So many at the least: half of them while SYNs name clients, half while ACKs do.
+        """So many at the least: half of them while SYNs name clients, half while ACKs do. ipvsca is loaded.
 
         Raises AssertionError where an address was not right, or ipvsca did not do what it was told.
         """
-        done, began = self._done, time.monotonic()
-        with self._stage.restored() as ipvsca, apps.accept_loop(self._stage):
+        done, ipvsca = self._done, self._stage.ipvsca
+        before, began = ipvsca.counts(), time.monotonic()
+        with apps.accept_loop(self._stage):
             for where in (Where.SYN, Where.ACK):
                 self._half(where, connections // 2, datagrams // 2)
-            counts = ipvsca.counts()
-        done.connections, done.datagrams = _restored(counts)
+        grown = {name: count - before[name] for name, count in ipvsca.counts().items()}
+        done.connections, done.datagrams = _restored(grown)
         done.seconds = time.monotonic() - began
         assert done.judged.is_clean, done
-        assert {name: count for name, count in counts.items() if count and name.startswith(NONE_OF)} == {}
+        assert {name: count for name, count in grown.items() if count and name.startswith(NONE_OF)} == {}
         return done
 
     def _half(self, where: Where, connections: int, datagrams: int) -> None:
@@ -143,7 +144,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=FULL_CONNECTIONS, help="default: %(default)s")
     parser.add_argument("--datagrams", type=int, default=FULL_DATAGRAMS, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    return play(lambda stage: print(Churn(stage).run(options.connections, options.datagrams)))
+    return play(lambda stage: _loaded(stage, options.connections, options.datagrams))
+
+
+def _loaded(stage: Stage, connections: int, datagrams: int) -> None:
+    with stage.restored():
+        print(Churn(stage).run(connections, datagrams))
 
 
 if __name__ == "__main__":
