@@ -16,6 +16,8 @@ needs-lint := $(needs-venv) clang-format-14
 needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
 needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-bench := $(sort $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk)
+needs-fuzz := $(needs-venv)
+needs-stress := $(sort $(needs-venv) gcc iproute2 libc6-dev)
 needs-bench-count := $(sort $(needs-venv) busybox-static debian-archive-keyring gcc kmod libc6-dev qemu-system-x86 xz-utils)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
@@ -23,9 +25,11 @@ needs-all := $(sort $(needs-test) $(needs-lint))
 KERNELS := 5.10 6.1 6.12 sid
 TESTS := representative
 
+FUZZ := 60
+
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count fuzz floods churn lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -62,6 +66,15 @@ bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter me
 
 bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 2 min)
 	$(VENV)/python -u -m tests.bench.counts $(COUNT)
+
+fuzz: packages-fuzz $(VENV)/ipvsca ## mutated packets through the BPF programs and the reference (root; FUZZ=60 seconds)
+	$(VENV)/python -u -m tests.fuzz --seconds $(FUZZ)
+
+floods: packages-stress $(VENV)/ipvsca ## floods of a million forged packets, while clients are served (root; 5 min, cleans up)
+	$(VENV)/python -u -m tests.stress.floods
+
+churn: packages-stress $(VENV)/ipvsca ## 500,000 connections while the daemon dies and programs are replaced (root; 5 min)
+	$(VENV)/python -u -m tests.stress.churn
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check
