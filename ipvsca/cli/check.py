@@ -128,6 +128,7 @@ def _as_json(found: Health, narrower: Sequence[Network] | None) -> dict[str, obj
             }
             for hint in found.hints
         ],
+        "source": found.source and vars(found.source),
         "narrower_trust": narrower and {"trusted": _as_texts(narrower), "toml": _as_toml(narrower)},
     }
 

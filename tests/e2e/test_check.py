@@ -173,6 +173,7 @@ def test_not_loaded(instance: Ipvsca, check: Check) -> None:
     assert found.no == [nothing_is_loaded(instance)]
     assert "Traffic" not in found.lines
     assert (found.json["last_option"], found.json["hints"]) == (None, [])
+    assert found.json["source"] == {"here": source.digest(PROGRAMS), "loaded": None}
     requirements = [what.format(pin_path=instance.pin_path) for what in REQUIREMENTS]
     assert [each["what"] for each in found.json["requirements"]] == requirements
 
@@ -183,7 +184,9 @@ def test_loaded(instance: Ipvsca, check: Check) -> None:
     assert found.status == RESTORING
     assert found.no == []
     whats = [each["what"] for each in found.json["attachments"]]
-    assert whats == [f"programs of version {__version__} are loaded", *attached(instance)]
+    digest = source.digest(PROGRAMS)
+    assert whats == [f"programs of version {__version__} are loaded, source {digest[:12]}", *attached(instance)]
+    assert found.json["source"] == {"here": digest, "loaded": digest}
     assert found.lines == [
         "This machine",
         *(f"  ok    {what.format(pin_path=instance.pin_path)}" for what in REQUIREMENTS),
@@ -197,11 +200,16 @@ def test_loaded(instance: Ipvsca, check: Check) -> None:
 
 @loaded
 def test_other_programs_are_still_restoring(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    loaded = source.digest(PROGRAMS)
     monkeypatch.setattr(source, "digest", lambda _: "another version")
     found = check()
     assert found.status == RESTORING
+    assert found.json["source"] == {"here": "another version", "loaded": loaded}
     suffix = "(not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
-    assert found.json["attachments"][0]["what"] == f"programs of version {__version__} are loaded {suffix}"
+    assert (
+        found.json["attachments"][0]["what"]
+        == f"programs of version {__version__} are loaded, source {loaded[:12]} {suffix}"
+    )
 
 
 def heals(instance: Ipvsca, check: Check) -> None:
