@@ -57,8 +57,14 @@ REPRESENTATIVE = (
     "tests/e2e/test_missing.py::test_memory_that_may_not_be_locked",
     "tests/e2e/test_missing.py::test_a_hook_that_another_program_holds_alone",
     "tests/e2e/test_missing.py::test_maps_with_another_number_of_entries",
+    # Who else holds on to a connection, and what becomes of calls and connections as programs go away.
+    "tests/e2e/test_what_broke_modules.py",
+    "tests/e2e/test_unloaded_meanwhile.py",
+    "tests/guests/test_tls.py",
+    "tests/guests/test_leaks.py",
+    "tests/guests/test_lockdown.py",
 )
 
-ALL = ("tests/bpf", "tests/e2e")
+ALL = ("tests/bpf", "tests/e2e", "tests/guests")
 
 SELECTIONS = {"quick": QUICK, "representative": REPRESENTATIVE, "all": ALL}
