@@ -7,13 +7,13 @@ VENV := .venv/bin
 # taken in the order of the command line, so that what takes long comes first.
 PYTEST := $(VENV)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
-needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
+needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc
+needs-venv := python3-bpfcc python3-prometheus-client python3-rich python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
-needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
+needs-deb := debhelper dh-python dpkg-dev
 needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-bench := $(sort $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk)
 needs-fuzz := $(needs-venv)
