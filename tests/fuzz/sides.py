@@ -38,7 +38,7 @@ def loaded() -> Iterator[Loaded]:
         maps = folder / "maps"
         maps.mkdir()
         with (
-            compiler.loaded_programs(maps, _MAX_FLOWS, (INGRESS_ETHERNET, INGRESS_IP)) as programs,
+            compiler.loaded_programs(maps, _MAX_FLOWS, (INGRESS_ETHERNET, INGRESS_IP)) as (programs, _),
             compiler.compiled(source.join(probe.SOURCE), maps, _MAX_FLOWS) as probes,
             DataPlane(folder) as plane,
         ):
