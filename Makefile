@@ -3,16 +3,21 @@
 # Debian's own Python: bcc's binding belongs to it.
 PYTHON := /usr/bin/python3
 VENV := .venv/bin
+# A process for each core, with a lab of its own. The tests of a file share what is loaded and stay together; files are
+# taken in the order of the command line, so that what takes long comes first.
+PYTEST := $(VENV)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
-needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
+needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc
+needs-venv := python3-bpfcc python3-prometheus-client python3-rich python3-venv
 needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
-needs-deb := debhelper dh-python dpkg-dev python3-pyroute2
+needs-deb := debhelper dh-python dpkg-dev
 needs-debtest := $(sort $(needs-test) $(needs-deb) lintian mmdebstrap)
 needs-bench := $(sort $(needs-venv) dnsperf gcc haproxy iperf3 iproute2 libc6-dev nginx wrk)
+needs-fuzz := $(needs-venv)
+needs-stress := $(sort $(needs-venv) gcc iproute2 libc6-dev)
 needs-bench-count := $(sort $(needs-venv) busybox-static debian-archive-keyring gcc kmod libc6-dev qemu-system-x86 xz-utils)
 needs-all := $(sort $(needs-test) $(needs-lint))
 
@@ -20,9 +25,11 @@ needs-all := $(sort $(needs-test) $(needs-lint))
 KERNELS := 5.10 6.1 6.12 sid
 TESTS := representative
 
+FUZZ := 60
+
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count fuzz floods churn lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -34,16 +41,16 @@ demo: packages-demo ## nginx and dnsmasq behind a FULLNAT director, before and a
 venv: $(VENV)/ipvsca ## make .venv, in which .venv/bin/ipvsca runs this checkout, with all tools for its development
 
 test: packages-test $(VENV)/ipvsca ## run all tests: unit, bpf and e2e (root)
-	$(VENV)/pytest tests/unit tests/bpf tests/e2e
+	$(PYTEST) tests/e2e tests/bpf tests/unit
 
 unit: packages-test $(VENV)/ipvsca ## run the tests of pure code
-	$(VENV)/pytest tests/unit
+	$(PYTEST) tests/unit
 
 bpf: packages-test $(VENV)/ipvsca ## run the tests of the BPF programs, packet by packet (root)
-	$(VENV)/pytest tests/bpf
+	$(PYTEST) tests/bpf
 
 e2e: packages-test $(VENV)/ipvsca ## run the tests with real connections, applications and a director (root)
-	$(VENV)/pytest tests/e2e
+	$(PYTEST) tests/e2e
 
 test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 5.10 to sid, emulated (root; slow; see docs/kernels.md)
 	$(VENV)/python -m tests.kernels --tests $(TESTS) $(KERNELS)
@@ -59,6 +66,15 @@ bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter me
 
 bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 2 min)
 	$(VENV)/python -u -m tests.bench.counts $(COUNT)
+
+fuzz: packages-fuzz $(VENV)/ipvsca ## mutated packets through the BPF programs and the reference (root; FUZZ=60 seconds)
+	$(VENV)/python -u -m tests.fuzz --seconds $(FUZZ)
+
+floods: packages-stress $(VENV)/ipvsca ## floods of a million forged packets, while clients are served (root; 5 min, cleans up)
+	$(VENV)/python -u -m tests.stress.floods
+
+churn: packages-stress $(VENV)/ipvsca ## 500,000 connections while the daemon dies and programs are replaced (root; 5 min)
+	$(VENV)/python -u -m tests.stress.churn
 
 lint: packages-lint $(VENV)/ipvsca ## check style and types
 	$(VENV)/ruff check
@@ -82,7 +98,7 @@ VERSION = $(shell $(PYTHON) -Bc 'import ipvsca; print(ipvsca.__version__)')
 DATE = $(shell git log -1 --format=%cD 2>/dev/null || date -R)
 
 deb: packages-deb ## build the Debian package into dist/
-	rm -rf build/deb
+	rm -rf build/deb dist/ipvsca_*_all.deb
 	mkdir -p $(DEB_BUILD) dist
 	cp -r $(DEB_SOURCES) $(DEB_BUILD)
 	find $(DEB_BUILD) -name __pycache__ -prune -exec rm -r {} +

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -149,6 +149,13 @@ class DataPlane:
             for field, meaning in counters.SWEPT.items()
         }
         return counts | swept_counts
+
+    def last_sources(self, names: Collection[str]) -> set[Address]:
+        """The directors of the last event that each CPU remembers, of these counters."""
+        table = self.table("counters")
+        indices = [meaning.index for meaning in counters.meanings() if meaning.name in names]
+        values = [value for index in indices for value in table.get_per_cpu(ctypes.c_uint32(index))]
+        return {value.last_source.address for value in values if value.last_ns}
 
     def swept(self) -> layout.Swept:
         """What sweeps took out of the flows, and what the kernel dropped to make room."""

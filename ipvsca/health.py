@@ -9,11 +9,11 @@ from pathlib import Path
 from ipvsca import loader
 from ipvsca.dataplane import Count, DataPlane
 from ipvsca.errors import Problem
-from ipvsca.kernel import bpf, machine
+from ipvsca.kernel import bpf, machine, source
 from ipvsca.kernel.interfaces import Interface, Interfaces, Mark, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
-from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, LOOKUP_VARIANTS, LookupVariant
+from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, LOOKUP_VARIANTS, LookupVariant, wanted
 from ipvsca.settings import Settings
 
 _UOA = ("ipo", "opp")
@@ -101,6 +101,16 @@ class Hint:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Digests (SHA-256, hexadecimal) of BPF source, as ipvsca.kernel.source computes them."""
+
+    here: str
+    """Of what this ipvsca would load with these settings."""
+    loaded: str | None
+    """Of what is loaded, as the loader noted it; None where nothing is."""
+
+
+@dataclass(frozen=True)
 class Health:
     requirements: tuple[Finding, ...]
     attachments: tuple[Finding, ...]
@@ -109,6 +119,7 @@ class Health:
     """The counter that last saw an option which was believed."""
     lookup_variant: LookupVariant | None = None
     """How lookup calls are answered; None where they are not."""
+    source: Source | None = None
 
     @property
     def is_loaded(self) -> bool:
@@ -134,7 +145,16 @@ def examine(settings: Settings) -> Health:
         tuple(_hints(counts)),
         max(seen, key=lambda count: count.last_ns, default=None),
         _lookup_variant(settings.pin_path),
+        Source(source.digest(wanted(settings)), _loaded_digest(settings.pin_path)),
     )
+
+
+def _loaded_digest(pin_path: Path) -> str | None:
+    try:
+        with DataPlane(pin_path) as plane:
+            return plane.build().digest.decode() or None
+    except (Problem, OSError):
+        return None
 
 
 def _counts(pin_path: Path) -> Mapping[str, Count]:
@@ -190,9 +210,10 @@ def _loaded(settings: Settings) -> Finding:
         return Finding("programs are loaded", str(problem))
     if missing := [name for name in KEYS_AND_VALUES if not (Pins.at(pin_path).maps / name).exists()]:
         return Finding("programs are loaded", f"{missing[0]} in {pin_path}/maps is gone: `ipvsca unload`, then load")
-    version = build.version.decode()
+    digest = build.digest.decode()[: source.SHOWN_OF_DIGEST]
+    what = f"programs of version {build.version.decode()} are loaded, source {digest}"
     others = " (not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
-    return Finding(f"programs of version {version} are loaded{'' if loader.is_current(settings) else others}")
+    return Finding(what if loader.is_current(settings) else what + others)
 
 
 def _cgroup_attachments(pins: Pins, cgroup: Path, settings: Settings) -> Iterator[Finding]:

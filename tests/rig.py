@@ -12,7 +12,7 @@ from typing import Any
 
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel.programs import wanted
-from ipvsca.settings import DEFAULTS
+from ipvsca.settings import DEFAULTS, changed
 from tests.lab.namespace import Namespace
 
 REPOSITORY = Path(__file__).parents[1]
@@ -67,13 +67,17 @@ class Ipvsca:
 
     @contextmanager
     def having(self, key: str, value: str) -> Iterator[None]:
-        """A live setting has this value inside the block, and behind it the one it had before."""
-        before = self.run("get", key).stdout.strip()
-        self.run("set", f"{key}={value}")
-        try:
-            yield
-        finally:
-            self.run("set", before)
+        """A live setting has this value inside the block, and behind it the one it had before.
+
+        As `ipvsca set` does it, but in this process: a new one costs more than most tests.
+        """
+        with DataPlane(self.pin_path) as plane:
+            before = plane.settings()
+            plane.apply(changed(before, [f"{key}={value}"])[0])
+            try:
+                yield
+            finally:
+                plane.apply(before)
 
     @contextmanager
     def daemon(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:

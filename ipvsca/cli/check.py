@@ -14,13 +14,24 @@ examples:
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
-from ipvsca import health, settings
+from ipvsca import directors, health, settings
 from ipvsca.cli.output import coloured, print_json
+from ipvsca.dataplane import DataPlane
 from ipvsca.durations import since
+from ipvsca.errors import Problem
 from ipvsca.health import Finding, Health
+from ipvsca.settings import Network
 
 _GREEN, _RED, _YELLOW = 32, 31, 33
+
+_NARROWER = (
+    "trusted is wider than the directors seen so far; compare with yours, add those that are idle, and name them"
+)
 
 CANNOT = 1
 COULD = 3
@@ -31,17 +42,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    found = health.examine(settings.read_file(parsed.config))
+    wanted = settings.read_file(parsed.config)
+    found = health.examine(wanted)
+    narrower = _narrower_trust(wanted.pin_path) if found.is_loaded else None
     if parsed.json:
-        print_json(_as_json(found))
+        print_json(_as_json(found, narrower))
     else:
-        _print(found)
+        _print(found, narrower)
     if found.is_restoring:
         return 0
     return COULD if found.can_restore else CANNOT
 
 
-def _print(found: Health) -> None:
+def _narrower_trust(pin_path: Path) -> tuple[Network, ...] | None:
+    with suppress(Problem, OSError), DataPlane(pin_path) as plane:  # where it cannot be read, the findings say so
+        return directors.narrower_trust(plane)
+    return None
+
+
+def _print(found: Health, narrower: Sequence[Network] | None) -> None:
     print("This machine")
     for finding in found.requirements:
         _print_finding(finding)
@@ -50,6 +69,9 @@ def _print(found: Health) -> None:
         _print_finding(finding)
     if found.is_loaded:
         _print_traffic(found)
+    if narrower:
+        print(f"  {coloured('tip ', _YELLOW)}  {_NARROWER}:")
+        print(f"        {_as_toml(narrower)}")
     print(_verdict(found))
 
 
@@ -80,7 +102,16 @@ def _verdict(found: Health) -> str:
     return "Addresses cannot be restored here as it is: see NO above."
 
 
-def _as_json(found: Health) -> dict[str, object]:
+def _as_toml(trusted: Sequence[Network]) -> str:
+    """The line of the configuration file."""
+    return f"trusted = {json.dumps(_as_texts(trusted))}"
+
+
+def _as_texts(trusted: Sequence[Network]) -> list[str]:
+    return [str(prefix).removesuffix(f"/{prefix.max_prefixlen}") for prefix in trusted]
+
+
+def _as_json(found: Health, narrower: Sequence[Network] | None) -> dict[str, object]:
     last = found.last_option
     return {
         "can_restore": found.can_restore,
@@ -98,6 +129,8 @@ def _as_json(found: Health) -> dict[str, object]:
             }
             for hint in found.hints
         ],
+        "source": found.source and vars(found.source),
+        "narrower_trust": narrower and {"trusted": _as_texts(narrower), "toml": _as_toml(narrower)},
     }
 
 

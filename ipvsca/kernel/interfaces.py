@@ -1,4 +1,4 @@
-"""tc ingress of network interfaces: which to attach to, and our filter on them. The only module that uses pyroute2.
+"""tc ingress of network interfaces: which to attach to, and our filter on them.
 
 Our filter carries its own record in its name: the program's id, the pin folder it belongs to, and whether we made the
 clsact qdisc it hangs on. So nothing has to be remembered elsewhere, and nobody else's filter or qdisc is ever touched.
@@ -7,24 +7,17 @@ clsact qdisc it hangs on. So nothing has to be remembered elsewhere, and nobody 
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from ipvsca.errors import Problem
 from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP, Program
+from ipvsca.kernel.rtnetlink import ALL_PROTOCOLS, EGRESS, INGRESS, Filter, Rtnetlink
 
 AUTO = "auto"
 
-_INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), linux/pkt_sched.h
-_EGRESS = 0xFFFFFFF3
-_ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
 _FIRST_HANDLE = 0xCA
 
 _LOOPBACK = 772  # ARPHRD_* of linux/if_arp.h
@@ -73,18 +66,6 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """One tc ingress filter, ours or another's."""
-
-    interface: int
-    priority: int
-    handle: int
-    kind: str
-    protocol: int
-    name: str
-
-
-@dataclass(frozen=True)
 class Mark:
     """What the name of our filter says."""
 
@@ -118,7 +99,7 @@ class Interfaces:
     """The interfaces of the network namespace we are in. A context manager: it holds a netlink socket."""
 
     def __init__(self) -> None:
-        self._netlink = IPRoute()
+        self._netlink = Rtnetlink()
 
     def __enter__(self) -> Interfaces:
         return self
@@ -128,7 +109,7 @@ class Interfaces:
 
     def all(self) -> list[Interface]:
         """Every interface there is."""
-        return [_interface(link) for link in self._netlink.get_links()]
+        return [Interface(*link) for link in self._netlink.links()]
 
     def some(self, indices: Iterable[int]) -> list[Interface]:
         """Those with these indices; one that is gone is left out."""
@@ -136,9 +117,9 @@ class Interfaces:
 
     def _one(self, index: int) -> list[Interface]:
         try:
-            return [_interface(link) for link in self._netlink.get_links(index)]
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
+            return [Interface(*self._netlink.link(index))]
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 return []
             raise
 
@@ -149,15 +130,14 @@ class Interfaces:
             interface.require_program()
         return meant
 
-    def filters(self, interface: int, parent: int = _INGRESS) -> list[Filter]:
+    def filters(self, interface: int, parent: int = INGRESS) -> list[Filter]:
         """The filters at an interface's ingress, in the order in which they run; none where it has no clsact."""
         try:
-            found = self._netlink.get_filters(interface, parent=parent)
-        except NetlinkError as error:
-            if error.code in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
+            return self._netlink.filters(interface, parent)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENODEV, errno.ENOENT):
                 return []
             raise
-        return [_filter(message) for message in found if message["handle"]]
 
     def ours(self, interface: int, pin_path: Path) -> tuple[Filter, Mark] | None:
         """The filter that belongs to a pin folder, and what it says of itself."""
@@ -170,11 +150,11 @@ class Interfaces:
         """
         try:
             self._attach(interface.index, program, program_id, pin_path)
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 raise Vanished(interface.name) from error
             raise Problem(
-                f"tc ingress of {interface.name}: the kernel refuses our filter ({os.strerror(error.code)}): "
+                f"tc ingress of {interface.name}: the kernel refuses our filter ({error.strerror}): "
                 f"`tc qdisc show dev {interface.name}` shows what is there; `interfaces` in the file can leave it out"
             ) from error
 
@@ -184,49 +164,31 @@ class Interfaces:
             made_clsact = new_clsact or any(mark.made_clsact for _, mark in self._marked(interface))
             found = self.ours(interface, pin_path)
             priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
-            self._netlink.tc(
-                "replace-filter",
-                "bpf",
-                interface,
-                handle=handle,
-                parent=_INGRESS,
-                prio=priority,
-                protocol=_ALL_PROTOCOLS,
-                fd=program,
-                name=str(Mark(program_id, pin_path, made_clsact)),
-                direct_action=True,
-            )
+            mark = Mark(program_id, pin_path, made_clsact)
+            self._netlink.replace_filter(interface, priority, handle, program, str(mark))
         except BaseException:
             if new_clsact:
-                self._netlink.tc("del", "clsact", interface)
+                self._netlink.delete_clsact(interface)
             raise
 
     def detach(self, interface: Interface, pin_path: Path) -> bool:
         """Take our filter off, and the clsact where we made it and nobody else uses it. False: there was none."""
         try:
             return self._detach(interface, pin_path)
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 return False
-            raise Problem(f"tc ingress of {interface.name}: our filter stays ({os.strerror(error.code)})") from error
+            raise Problem(f"tc ingress of {interface.name}: our filter stays ({error.strerror})") from error
 
     def _detach(self, interface: Interface, pin_path: Path) -> bool:
         found = self.ours(interface.index, pin_path)
         if not found:
             return False
         filter_, mark = found
-        self._netlink.tc(
-            "del-filter",
-            "bpf",
-            interface.index,
-            handle=filter_.handle,
-            parent=_INGRESS,
-            prio=filter_.priority,
-            protocol=_ALL_PROTOCOLS,
-        )
-        in_use = self.filters(interface.index) or self.filters(interface.index, _EGRESS)
+        self._netlink.delete_filter(interface.index, filter_.priority, filter_.handle)
+        in_use = self.filters(interface.index) or self.filters(interface.index, EGRESS)
         if mark.made_clsact and not in_use:
-            self._netlink.tc("del", "clsact", interface.index)
+            self._netlink.delete_clsact(interface.index)
         return True
 
     def _marked(self, interface: int) -> Iterator[tuple[Filter, Mark]]:
@@ -238,9 +200,9 @@ class Interfaces:
     def _make_clsact(self, interface: int) -> bool:
         """True where it was not there before."""
         try:
-            self._netlink.tc("add", "clsact", interface)
-        except NetlinkError as error:
-            if error.code == errno.EEXIST:
+            self._netlink.add_clsact(interface)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
                 return False
             raise
         return True
@@ -250,7 +212,7 @@ class Interfaces:
         filters = self.filters(interface)
         priority = 1
         while any(
-            (filter_.kind, filter_.protocol) != ("bpf", _ALL_PROTOCOLS)
+            (filter_.kind, filter_.protocol) != ("bpf", ALL_PROTOCOLS)
             for filter_ in filters
             if filter_.priority == priority
         ):
@@ -258,27 +220,3 @@ class Interfaces:
         taken = {filter_.handle for filter_ in filters if filter_.priority == priority}
         handle = next(handle for handle in range(_FIRST_HANDLE, 1 << 16) if handle not in taken)
         return priority, handle
-
-
-def _interface(link: Any) -> Interface:
-    info = link.get_attr("IFLA_LINKINFO")
-    return Interface(
-        link["index"],
-        link.get_attr("IFLA_IFNAME"),
-        info.get_attr("IFLA_INFO_KIND") if info else None,
-        link["ifi_type"],
-    )
-
-
-def _filter(message: Any) -> Filter:
-    options = message.get_attr("TCA_OPTIONS")
-    name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
-    protocol = message["info"] & 0xFFFF  # network byte order
-    return Filter(
-        message["index"],
-        message["info"] >> 16,
-        message["handle"],
-        message.get_attr("TCA_KIND"),
-        (protocol >> 8 | protocol << 8) & 0xFFFF,
-        name or "",
-    )

@@ -6,12 +6,13 @@ import errno
 import fcntl
 import os
 import socket
-import struct
 from collections.abc import Iterator
+
+from ipvsca.kernel.netlink import messages
+from ipvsca.kernel.rtnetlink import LINK
 
 _RTMGRP_LINK = 1
 _LONGEST = 1 << 16
-_LENGTH_AND_INDEX = struct.Struct("=I16xi")  # of struct nlmsghdr, and of struct ifinfomsg behind it
 
 
 class LinkChanges:
@@ -47,9 +48,7 @@ class LinkChanges:
                 is_whole = False
 
 
-def _indices(messages: bytes) -> Iterator[int]:
-    at = 0
-    while at + _LENGTH_AND_INDEX.size <= len(messages):
-        length, index = _LENGTH_AND_INDEX.unpack_from(messages, at)
+def _indices(received: bytes) -> Iterator[int]:
+    for _, _, body in messages(received):
+        _, _, index, _, _ = LINK.unpack_from(body)
         yield index
-        at += -(-max(length, _LENGTH_AND_INDEX.size) // 4) * 4

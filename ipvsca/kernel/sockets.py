@@ -7,7 +7,6 @@ and addresses. Only sockets of the network namespace we are in are told.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -17,20 +16,13 @@ from ipaddress import IPv4Address, IPv6Address
 from ipvsca.address import Address, Endpoint, from_mapped
 from ipvsca.errors import Problem
 from ipvsca.kernel import layout
+from ipvsca.kernel.netlink import NESTED, Netlink, attribute, find
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST_DUMP = 0x1 | 0x300
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
 
-_NETLINK_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, sender
-_ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
-_NESTED = 0x8000
 _REQUEST = struct.Struct("=BBBxI48x")  # family, protocol, extensions, states, socket (any)
 _ANSWER = struct.Struct("=BBBB2s2s16s16s12x20x")  # family, state, -, -, sport, dport, source, destination, ...
-
-_ERROR = struct.Struct("=i")  # a negative errno
 
 _REQUEST_STORAGES = 2  # INET_DIAG_REQ_SK_BPF_STORAGES
 _REQUEST_MAP_FD = 1  # SK_DIAG_BPF_STORAGE_REQ_MAP_FD
@@ -40,7 +32,6 @@ _VALUE = 3  # SK_DIAG_BPF_STORAGE_MAP_VALUE
 
 # TCP states of a connection that an application can have: not LISTEN, SYN_SENT, SYN_RECV, TIME_WAIT, CLOSE.
 _STATES = {1: "established", 4: "fin_wait1", 5: "fin_wait2", 8: "close_wait", 9: "last_ack", 11: "closing"}
-_BUFFER = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -66,39 +57,26 @@ def restored_connections(clients_fd: int) -> Iterator[Connection]:
 
 def _dump(family: int, clients_fd: int) -> Iterator[bytes]:
     states = sum(1 << state for state in _STATES)
-    map_fd = _attribute(_REQUEST_MAP_FD, struct.pack("=I", clients_fd))
-    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, states) + _attribute(_REQUEST_STORAGES | _NESTED, map_fd)
-    header = _NETLINK_HEADER.pack(_NETLINK_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.send(header + request)
-        while True:
-            for kind, message in _messages(netlink.recv(_BUFFER)):
-                if kind == _NLMSG_DONE:
-                    return
-                if kind == _NLMSG_ERROR:
-                    raise _refused(-_ERROR.unpack_from(message)[0])
-                yield message
+    map_fd = attribute(_REQUEST_MAP_FD, struct.pack("=I", clients_fd))
+    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, states) + attribute(_REQUEST_STORAGES | NESTED, map_fd)
+    with Netlink(_NETLINK_SOCK_DIAG) as netlink:
+        try:
+            yield from netlink.dump(_SOCK_DIAG_BY_FAMILY, request)
+        except OSError as error:
+            raise _refused(error) from error
 
 
-def _refused(number: int) -> Problem:
-    if number == errno.EPERM:
+def _refused(error: OSError) -> Problem:
+    if error.errno == errno.EPERM:
         return Problem("the kernel does not list sockets to us: run as root (sudo)")
     return Problem(
-        f"the kernel cannot list sockets ({os.strerror(number)}): it needs CONFIG_INET_DIAG and CONFIG_INET_TCP_DIAG"
+        f"the kernel cannot list sockets ({error.strerror}): it needs CONFIG_INET_DIAG and CONFIG_INET_TCP_DIAG"
     )
-
-
-def _messages(received: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _NETLINK_HEADER.size <= len(received):
-        length, kind, *_ = _NETLINK_HEADER.unpack_from(received, at)
-        yield kind, received[at + _NETLINK_HEADER.size : at + length]
-        at += -(-length // 4) * 4
 
 
 def _connection(message: bytes) -> Connection | None:
     family, state, _, _, sport, dport, source, destination = _ANSWER.unpack_from(message)
-    value = _find(message[_ANSWER.size :], _STORAGES, _STORAGE, _VALUE)
+    value = find(message[_ANSWER.size :], _STORAGES, _STORAGE, _VALUE)
     if value is None:
         return None
     client = layout.Client.from_buffer_copy(value)
@@ -114,19 +92,3 @@ def _connection(message: bytes) -> Connection | None:
 
 def _address(family: int, packed: bytes) -> Address:
     return IPv4Address(packed[:4]) if family == socket.AF_INET else from_mapped(IPv6Address(packed).packed)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
-
-
-def _find(attributes: bytes, kind: int, *inner: int) -> bytes | None:
-    """The value of an attribute; of one nested in it where more kinds are given."""
-    at = 0
-    while at + _ATTRIBUTE.size <= len(attributes):
-        length, found = _ATTRIBUTE.unpack_from(attributes, at)
-        if found & ~_NESTED == kind:
-            value = attributes[at + _ATTRIBUTE.size : at + length]
-            return _find(value, *inner) if inner else value
-        at += -(-length // 4) * 4
-    return None

@@ -16,6 +16,9 @@ from ipvsca.kernel.programs import PROGRAMS, Program
 _PACKAGE = Path(__file__).resolve().parent.parent
 _INCLUDE = re.compile(r'#include "([\w./]+)"\s*')
 
+SHOWN_OF_DIGEST = 12
+"""So many digits are enough for people to tell two sources apart."""
+
 
 def folder() -> Path:
     """Where the BPF sources are: inside the installed package, or beside it in a checkout."""

@@ -26,9 +26,8 @@ from ipvsca.ageing import Sweeps
 from ipvsca.counters import Meaning
 from ipvsca.dataplane import NANOSECONDS, Count, DataPlane
 from ipvsca.errors import Problem
+from ipvsca.kernel.source import SHOWN_OF_DIGEST
 from ipvsca.settings import Settings
-
-_SHOWN_OF_DIGEST = 12  # enough to tell two builds apart
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def _of_build(plane: DataPlane, settings: Settings) -> Iterator[Metric]:
         "Version of the loaded programs, beginning of the SHA-256 of their sources, and the kernel they run in.",
         {
             "version": build.version.decode(),
-            "digest": build.digest.decode()[:_SHOWN_OF_DIGEST],
+            "digest": build.digest.decode()[:SHOWN_OF_DIGEST],
             "kernel": os.uname().release,
         },
     )

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <err.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,21 @@ static inline void allow_files(void)
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
 		err(1, "room for %lu open files", (unsigned long)limit.rlim_max);
+}
+
+static volatile sig_atomic_t is_over; /* SIGTERM has come, where a program asked for that */
+
+static inline void end(int signal)
+{
+	(void)signal;
+	is_over = 1;
+}
+
+static inline void end_on_sigterm(void)
+{
+	struct sigaction action = { .sa_handler = end };
+
+	sigaction(SIGTERM, &action, 0);
 }
 
 static inline void say_ready(void)

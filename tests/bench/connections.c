@@ -7,7 +7,7 @@
  *     connections ADDRESS PORT restored|not keep COUNT [LIP ...]
  *
  * The second opens COUNT connections and keeps them until its standard input ends. Sources are taken from the LIPs in turn.
- * Says `right wrong missing failed seconds`.
+ * Says `right wrong missing failed seconds`; the first on SIGTERM too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -115,13 +115,17 @@ static bool is_answered(struct connection *connection, bool is_kept)
 	return got <= 0 || (is_kept && connection->answer[connection->length - 1] == '\n');
 }
 
+/* 0 where there is none before the end. */
 static struct connection *next_answered(bool is_kept)
 {
-	for (;;) {
+	while (!is_over) {
 		struct epoll_event event;
 		struct connection *connection;
+		int count = epoll_wait(poller, &event, 1, 5000);
 
-		if (epoll_wait(poller, &event, 1, 5000) != 1)
+		if (count < 0)
+			continue;
+		if (!count)
 			errx(1, "no answer for 5 seconds");
 		connection = event.data.ptr;
 		if (!connection->is_sent && event.events & EPOLLOUT)
@@ -129,22 +133,23 @@ static struct connection *next_answered(bool is_kept)
 		else if (is_answered(connection, is_kept))
 			return connection;
 	}
+	return 0;
 }
 
 static double run_for(double seconds)
 {
 	static struct connection connections[AT_ONCE];
 	double began = now(), until = began + seconds;
+	struct connection *connection;
 
+	end_on_sigterm();
 	for (int n = 0; n < AT_ONCE; n++)
 		open_connection(&connections[n]);
-	do {
-		struct connection *connection = next_answered(false);
-
+	while (now() < until && (connection = next_answered(false))) {
 		judge_answer(connection);
 		close(connection->socket);
 		open_connection(connection);
-	} while (now() < until);
+	}
 	return now() - began;
 }
 

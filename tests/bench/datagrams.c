@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * UDP from many sockets to a server that sends everything back: `datagrams ADDRESS PORT LIP FIRST_LPORT FLOWS SECONDS`. Each
- * flow's datagram is sent once the one before is answered, some flows at a time. Says `answered lost seconds`; an answer
- * that comes to another socket than its own is none.
+ * flow's datagram is sent once the one before is answered, some flows at a time. Says `answered lost seconds`, on SIGTERM too; an
+ * answer that comes to another socket than its own is none.
  */
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -61,6 +61,7 @@ int main(int argc, char **argv)
 	local = end_of(argv[3], argv[4]);
 	flows = strtoul(argv[5], 0, 10);
 	allow_files();
+	end_on_sigterm();
 	all = calloc(flows, sizeof(*all));
 	for (unsigned long n = 0; n < flows; n++) {
 		open_flow(&all[n], poller, local);
@@ -70,7 +71,7 @@ int main(int argc, char **argv)
 	until = began + atof(argv[6]);
 	for (; next < UNDER_WAY; next++)
 		ask(&all[next % flows]);
-	while (now() < until) {
+	while (!is_over && now() < until) {
 		struct epoll_event events[UNDER_WAY];
 		int count = epoll_wait(poller, events, UNDER_WAY, LOST_MS);
 

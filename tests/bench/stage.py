@@ -30,6 +30,8 @@ RIP = IPv4Address("10.80.0.10")
 LIPS = tuple(IPv4Address("10.90.0.0") + n for n in range(1, 5))
 LIP_NETWORK = "10.90.0.0/16"
 STORM_NETWORK = "10.91.0.0/16"
+STRANGERS = "198.18.0.0/16"
+"""Storms from there are not trusted by default."""
 
 SYSCTLS = {
     "ipv4/conf/all/rp_filter": "0",
@@ -144,7 +146,7 @@ class Stage:
             [
                 *both,
                 f"address add {RIP}/24 dev eth0",
-                *(f"route add {network} via {CLIENT}" for network in (LIP_NETWORK, STORM_NETWORK)),
+                *(f"route add {network} via {CLIENT}" for network in (LIP_NETWORK, STORM_NETWORK, STRANGERS)),
             ],
         )
 

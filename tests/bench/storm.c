@@ -9,8 +9,10 @@
  *     segment        an established connection's TCP segment, as far as tc ingress can tell
  *     syn            with the options of a usual SYN
  *     syn-option     and the address option, each time with another sequence number
+ *     syn-flood      the same with a right checksum: the kernel answers it, and waits
+ *     ipo, opp       the datagram tells its client itself
  *
- * TCP segments have a wrong checksum: they pass tc ingress, and the kernel drops them behind it.
+ * Other TCP segments have a wrong checksum: they pass tc ingress, and the kernel drops them behind it.
  */
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
@@ -24,10 +26,29 @@
 #define STRIDE 1000003ul /* a prime beyond most numbers of flows: visits each of them once */
 #define FIRST_LPORT 1024
 #define LPORTS 60000
+#define PROTOCOL_OPP 248
+
+struct uoa {
+	unsigned char kind, length;
+	unsigned short port;
+	unsigned int address;
+} __attribute__((packed));
 
 struct packet {
 	struct iphdr ip;
 	union {
+		struct {
+			struct uoa option;
+			struct udphdr udp;
+			struct datagram datagram;
+		} __attribute__((packed)) ipo;
+		struct {
+			unsigned char version, protocol;
+			unsigned short length;
+			struct uoa option;
+			struct udphdr udp;
+			struct datagram datagram;
+		} __attribute__((packed)) opp;
 		struct {
 			struct udphdr udp;
 			struct datagram datagram;
@@ -65,7 +86,8 @@ static struct sockaddr_in local_of(unsigned long flow)
 
 static unsigned short checksum(const void *data, unsigned int length)
 {
-	const unsigned short *word = data;
+	typedef unsigned short __attribute__((may_alias)) part; /* what it reads was written as other types */
+	const part *word = data;
 	unsigned int sum = 0;
 
 	for (; length > 1; length -= 2)
@@ -74,14 +96,48 @@ static unsigned short checksum(const void *data, unsigned int length)
 	return ~(sum + (sum >> 16));
 }
 
+static struct udphdr udp_from(const struct sockaddr_in *local)
+{
+	return (struct udphdr){ .source = local->sin_port,
+				.dest = server.sin_port,
+				.len = htons(sizeof(struct udphdr) + DATAGRAM_LENGTH) };
+}
+
 static unsigned int put_datagram(struct packet *packet, const struct sockaddr_in *local)
 {
 	packet->ip.protocol = IPPROTO_UDP;
-	packet->udp = (struct udphdr){ .source = local->sin_port,
-				       .dest = server.sin_port,
-				       .len = htons(sizeof(packet->udp) + DATAGRAM_LENGTH) };
+	packet->udp = udp_from(local);
 	packet->datagram = datagram_from(local);
 	return sizeof(packet->udp) + DATAGRAM_LENGTH;
+}
+
+static struct uoa uoa_of(const struct sockaddr_in *local)
+{
+	struct sockaddr_in client = client_behind(local);
+
+	return (struct uoa){ 0x9f, sizeof(struct uoa), client.sin_port, client.sin_addr.s_addr };
+}
+
+static unsigned int put_ipo(struct packet *packet, const struct sockaddr_in *local)
+{
+	packet->ip.protocol = IPPROTO_UDP;
+	packet->ip.ihl += sizeof(packet->ipo.option) / 4;
+	packet->ipo.option = uoa_of(local);
+	packet->ipo.udp = udp_from(local);
+	packet->ipo.datagram = datagram_from(local);
+	return offsetof(struct packet, ipo.datagram) - sizeof(packet->ip) + DATAGRAM_LENGTH;
+}
+
+static unsigned int put_opp(struct packet *packet, const struct sockaddr_in *local)
+{
+	packet->ip.protocol = PROTOCOL_OPP;
+	packet->opp.version = 1 << 4;
+	packet->opp.protocol = IPPROTO_UDP;
+	packet->opp.length = htons(offsetof(struct packet, opp.udp) - sizeof(packet->ip));
+	packet->opp.option = uoa_of(local);
+	packet->opp.udp = udp_from(local);
+	packet->opp.datagram = datagram_from(local);
+	return offsetof(struct packet, opp.datagram) - sizeof(packet->ip) + DATAGRAM_LENGTH;
 }
 
 static unsigned int put_announcement(struct packet *packet, const struct sockaddr_in *local)
@@ -145,12 +201,34 @@ static unsigned int put_syn_with_option(struct packet *packet, const struct sock
 	return sizeof(packet->tcp) + sizeof(options);
 }
 
+static unsigned int put_syn_of_flood(struct packet *packet, const struct sockaddr_in *local)
+{
+	unsigned int length = put_syn_with_option(packet, local);
+	struct {
+		unsigned int source, destination;
+		unsigned short protocol, length;
+		unsigned char segment[sizeof(struct tcphdr) + sizeof(packet->options)];
+	} summed = { packet->ip.saddr, packet->ip.daddr, htons(IPPROTO_TCP), htons(length), {} };
+
+	packet->tcp.window = htons(65535);
+	memcpy(summed.segment, &packet->tcp, length);
+	packet->tcp.check = checksum(&summed, offsetof(typeof(summed), segment) + length);
+	return length;
+}
+
 static const struct kind {
 	const char *name;
 	unsigned int (*put)(struct packet *packet, const struct sockaddr_in *local);
 } kinds[] = {
-	{ "datagram", put_datagram }, { "announcement", put_announcement },  { "segment", put_segment },
-	{ "syn", put_syn },	      { "syn-option", put_syn_with_option }, {},
+	{ "datagram", put_datagram },
+	{ "announcement", put_announcement },
+	{ "segment", put_segment },
+	{ "syn", put_syn },
+	{ "syn-option", put_syn_with_option },
+	{ "syn-flood", put_syn_of_flood },
+	{ "ipo", put_ipo },
+	{ "opp", put_opp },
+	{},
 };
 
 static const struct kind *kind_of(const char *name)

@@ -25,6 +25,10 @@ class Kind(Enum):
     SEGMENT = "segment"
     SYN = "syn"
     SYN_WITH_OPTION = "syn-option"
+    SYN_FLOOD = "syn-flood"
+    """The same, and the kernel answers it."""
+    IPO = "ipo"
+    OPP = "opp"
 
 
 def storm(stage: Stage, kind: Kind, flows: int, seconds: int, lip: IPv4Address = KNOWN_LIP) -> int:
@@ -35,13 +39,20 @@ def storm(stage: Stage, kind: Kind, flows: int, seconds: int, lip: IPv4Address =
 def announce(stage: Stage, flows: int, lip: IPv4Address = KNOWN_LIP) -> None:
     """Announce each flow once, as directors do. Raises RuntimeError where ipvsca has not learnt them all."""
     before = _learnt(stage)
-    stage.ask([*_command(stage, Kind.ANNOUNCEMENT, flows, lip, NO_END_S), str(flows)], NO_END_S)
+    flood(stage, Kind.ANNOUNCEMENT, flows, lip, UDP_PORT)
     if not wait_until(lambda: _learnt(stage) == before + flows):
         raise RuntimeError(f"{_learnt(stage) - before} of {flows} announcements were learnt: {stage.ipvsca.counts()}")
 
 
-def _command(stage: Stage, kind: Kind, flows: int, lip: IPv4Address, seconds: int) -> list[str]:
-    return list(map(str, [stage.program("storm"), RIP, UDP_PORT, kind.value, flows, lip, seconds]))
+def flood(stage: Stage, kind: Kind, flows: int, lip: IPv4Address, port: int) -> None:
+    """A packet of each of so many flows to this port, as fast as can be."""
+    stage.ask([*_command(stage, kind, flows, lip, NO_END_S, port=port), str(flows)], NO_END_S)
+
+
+def _command(
+    stage: Stage, kind: Kind, flows: int, lip: IPv4Address, seconds: int, *, port: int = UDP_PORT
+) -> list[str]:
+    return list(map(str, [stage.program("storm"), RIP, port, kind.value, flows, lip, seconds]))
 
 
 def _learnt(stage: Stage) -> int:

@@ -7,7 +7,6 @@
  * seen has to be the one of its own lport, which is part of its address.
  */
 #include <errno.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include "bench.h"
 #include "storm.h"
@@ -15,14 +14,6 @@
 #define QUESTION_OR_ANSWER 2 /* the byte of a DNS message whose highest bit is set in answers */
 #define DNSPERF_LIP 0x0a5a0001 /* 10.90.0.1 */
 #define BUFFER (8 << 20)
-
-static volatile sig_atomic_t is_over;
-
-static void end(int signal)
-{
-	(void)signal;
-	is_over = 1;
-}
 
 static int open_socket(const struct sockaddr_in *at)
 {
@@ -49,7 +40,6 @@ static struct sockaddr_in local_of(const struct sockaddr_in *seen)
 
 int main(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = end };
 	struct judged judged = {};
 	struct sockaddr_in at;
 	bool is_restored;
@@ -59,7 +49,7 @@ int main(int argc, char **argv)
 		errx(2, "usage: udp_echo ADDRESS PORT restored|not");
 	at = end_of(argv[1], argv[2]);
 	is_restored = !strcmp(argv[3], "restored");
-	sigaction(SIGTERM, &action, 0);
+	end_on_sigterm();
 	socket = open_socket(&at);
 	say_ready();
 	while (!is_over) {

@@ -64,11 +64,15 @@ class Draft:
 
 
 class Datagrams:
-    """An endless, repeatable source of IP packets. Directors and servers of each of `ends` have one IP version."""
+    """An endless, repeatable source of IP packets. Directors and servers of each of `ends` have one IP version.
 
-    def __init__(self, seed: int, ends: Sequence[Ends]) -> None:
+    `ipo` is the share of ipo among those with IPv4, all others have opp.
+    """
+
+    def __init__(self, seed: int, ends: Sequence[Ends], ipo: float = 0.5) -> None:
         self._random = random.Random(seed)
         self._ends = ends
+        self._ipo = ipo
 
     def __iter__(self) -> Iterator[bytes]:
         draw, choose = self._random.random, self._random.choice
@@ -85,7 +89,7 @@ class Datagrams:
         ends = choose(self._ends)
         told = Told(choose(ends.directors), choose(ends.servers), choose(ends.clients))
         payload = self._random.randbytes(self._random.choice((0, 0, 1, 7, 40, 200)))
-        is_ipo = told.director.address.version == 4 and self._random.random() < 0.5
+        is_ipo = told.director.address.version == 4 and self._random.random() < self._ipo
         packet = uoa.build_ipo(told, payload) if is_ipo else uoa.build_opp(told, payload)
         datagram = len(packet) - 8 - len(payload)
         front = 20 if packet[0] >> 4 == 4 else 40

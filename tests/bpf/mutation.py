@@ -34,10 +34,12 @@ def other_announcements(seed: int, fronts: Sequence[bytes], ends: Ends) -> Itera
         yield source.choice(fronts) + packet
 
 
-def other_datagrams(seed: int, fronts: Sequence[tuple[bytes, bytes]], ends: Sequence[Ends]) -> Iterator[bytes]:
+def other_datagrams(
+    seed: int, fronts: Sequence[tuple[bytes, bytes]], ends: Sequence[Ends], ipo: float = 0.5
+) -> Iterator[bytes]:
     """Datagrams with UOA, right and wrong, behind what stands before IP: before IPv4, and before IPv6."""
     source = random.Random(seed)
-    for packet in Datagrams(seed, ends):
+    for packet in Datagrams(seed, ends, ipo):
         yield source.choice(fronts)[packet[:1] >= b"\x60"] + packet
 
 

@@ -7,6 +7,8 @@ import json
 import shutil
 import sys
 import tempfile
+import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -171,6 +173,7 @@ def test_not_loaded(instance: Ipvsca, check: Check) -> None:
     assert found.no == [nothing_is_loaded(instance)]
     assert "Traffic" not in found.lines
     assert (found.json["last_option"], found.json["hints"]) == (None, [])
+    assert found.json["source"] == {"here": source.digest(PROGRAMS), "loaded": None}
     requirements = [what.format(pin_path=instance.pin_path) for what in REQUIREMENTS]
     assert [each["what"] for each in found.json["requirements"]] == requirements
 
@@ -181,7 +184,9 @@ def test_loaded(instance: Ipvsca, check: Check) -> None:
     assert found.status == RESTORING
     assert found.no == []
     whats = [each["what"] for each in found.json["attachments"]]
-    assert whats == [f"programs of version {__version__} are loaded", *attached(instance)]
+    digest = source.digest(PROGRAMS)
+    assert whats == [f"programs of version {__version__} are loaded, source {digest[:12]}", *attached(instance)]
+    assert found.json["source"] == {"here": digest, "loaded": digest}
     assert found.lines == [
         "This machine",
         *(f"  ok    {what.format(pin_path=instance.pin_path)}" for what in REQUIREMENTS),
@@ -195,11 +200,16 @@ def test_loaded(instance: Ipvsca, check: Check) -> None:
 
 @loaded
 def test_other_programs_are_still_restoring(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    loaded = source.digest(PROGRAMS)
     monkeypatch.setattr(source, "digest", lambda _: "another version")
     found = check()
     assert found.status == RESTORING
+    assert found.json["source"] == {"here": "another version", "loaded": loaded}
     suffix = "(not those of this ipvsca and its configuration: `ipvsca load` replaces them)"
-    assert found.json["attachments"][0]["what"] == f"programs of version {__version__} are loaded {suffix}"
+    assert (
+        found.json["attachments"][0]["what"]
+        == f"programs of version {__version__} are loaded, source {loaded[:12]} {suffix}"
+    )
 
 
 def heals(instance: Ipvsca, check: Check) -> None:
@@ -252,27 +262,51 @@ def test_the_filter_is_gone_with_its_clsact(lab: Lab, instance: Ipvsca, check: C
     heals(instance, check)
 
 
+@contextmanager
+def not_pinned(pin: Path) -> Iterator[None]:
+    """What is pinned there is so no more inside the block, and again behind it."""
+    with bpf.opened(pin) as fd:
+        pin.unlink()
+        try:
+            yield
+        finally:
+            bpf.pin(fd, pin)
+
+
 @loaded
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_a_program_is_not_pinned_any_more(instance: Ipvsca, check: Check, program: Program) -> None:
     """What is attached works on. Without a tc program's pin, its filter cannot be told from another's."""
-    (instance.pin_path / "programs" / program.name).unlink()
-    found = check()
+    with not_pinned(instance.pin_path / "programs" / program.name):
+        found = check()
     if program is INGRESS_ETHERNET:
         assert (found.status, found.no) == (COULD, ["tc ingress of eth0: not attached: `ipvsca load`"])
     else:
         assert (found.status, found.no) == (RESTORING, [])
+
+
+@loaded
+@pytest.mark.parametrize("program", [CGROUP_PROGRAMS[0], INGRESS_ETHERNET], ids=lambda program: program.name)
+def test_a_program_that_is_not_pinned_is_loaded_anew(instance: Ipvsca, check: Check, program: Program) -> None:
+    pin = instance.pin_path / "programs" / program.name
+    pin.unlink()
     heals(instance, check)
+    assert pin.exists()
 
 
 @loaded
 @pytest.mark.parametrize("name", KEYS_AND_VALUES)
 def test_a_map_is_not_pinned_any_more(instance: Ipvsca, check: Check, name: str) -> None:
-    (instance.pin_path / "maps" / name).unlink()
-    found = check()
+    with not_pinned(instance.pin_path / "maps" / name):
+        found = check()
     assert found.status == COULD
     assert len(found.no) == 1
     assert found.no[0].startswith("programs are loaded: ")
+
+
+@loaded
+def test_a_map_that_is_not_pinned_is_made_anew(instance: Ipvsca, check: Check) -> None:
+    (instance.pin_path / "maps" / "clients").unlink()
     unload(instance)
     heals(instance, check)
 
@@ -461,7 +495,7 @@ def test_the_last_option_and_its_director(
     assert set(found.json["last_option"]) == {"seconds_ago", "director"}
     assert found.json["last_option"]["director"] in LIPS[way.vip.version]
     assert 0 < found.json["last_option"]["seconds_ago"] < 60
-    (line,) = found.traffic
+    line, *_ = found.traffic
     assert line.startswith("  last option ")
     assert line.endswith(f" s ago, from director {found.json['last_option']['director']} ({MEANS[where]})")
 
@@ -523,6 +557,65 @@ def test_a_director_that_is_not_trusted(traffic: Traffic, instance: Ipvsca, chec
     assert found.json["hints"][0]["last_source"] in LIPS[4]
 
 
+NARROWER = f"  tip   {cli.check._NARROWER}:"
+
+
+def proposal(found: Checked) -> set[str] | None:
+    """What `trusted` could be: the line for the file, in both forms the same, and accepted there."""
+    if found.json["narrower_trust"] is None:
+        assert NARROWER not in found.lines
+        return None
+    tip, line = found.traffic[-2:]
+    assert tip == NARROWER
+    assert line.strip() == found.json["narrower_trust"]["toml"]
+    trusted: list[str] = found.json["narrower_trust"]["trusted"]
+    assert tomllib.loads(line) == {"trusted": trusted}
+    return set(trusted)
+
+
+@loaded
+def test_a_narrower_trust(traffic: Traffic, instance: Ipvsca, check: Check) -> None:
+    """Each LIP through which clients came, long gone ones too; pasted into the file they are believed, and enough."""
+    _forget_directors(instance)
+    assert proposal(check()) is None, "nobody was seen"
+    serve(traffic, instance, IPV4, Toa(Where.ACK))
+    assert proposal(check()) == LIPS[4]
+    serve(traffic, instance, IPV6, Toa(Where.SYN))
+    found = check()
+    assert proposal(found) == LIPS[4] | LIPS[6]
+    instance.configure(trusted=found.json["narrower_trust"]["trusted"])
+    load(instance)
+    serve(traffic, instance, IPV4, Toa(Where.ACK))
+    again = check()
+    assert proposal(again) is None
+    assert notes(again) == {}
+
+
+@loaded
+def test_a_narrower_trust_by_flows(datagrams: Datagrams, instance: Ipvsca, check: Check) -> None:
+    _forget_directors(instance)
+    announce(datagrams, Announce())
+    assert proposal(check()) == LIPS[4]
+
+
+@loaded
+def test_who_only_sends_syns_is_no_director(traffic: Traffic, instance: Ipvsca, check: Check) -> None:
+    _forget_directors(instance)
+    traffic.direct(IPV4, Toa(Where.SYN))
+    with pytest.raises(ConnectionRefusedError):
+        traffic.connect(Endpoint(IPV4.vip, SERVICE_PORT), IPV4.sources[0])
+    assert proposal(check()) is None
+    _forget_directors(instance)
+
+
+def _forget_directors(instance: Ipvsca) -> None:
+    with DataPlane(instance.pin_path) as plane:
+        for name in ("connects", "replies", "flows"):
+            for key in list(plane.table(name).keys()):
+                plane.table(name).remove(key)
+        plane.forget_handshakes(time.monotonic_ns())
+
+
 def announce(datagrams: Datagrams, announced: Announce) -> None:
     """The flows of four clients, told like this."""
     with datagrams.serving(RECVFROM, BOUND) as process:
@@ -537,7 +630,7 @@ def test_the_last_announcement_and_its_director(datagrams: Datagrams, check: Che
     assert found.status == RESTORING
     assert notes(found) == {}
     assert found.json["last_option"]["director"] in LIPS[4]
-    (line,) = found.traffic
+    line, *_ = found.traffic
     assert line.startswith("  last option ")
     director = found.json["last_option"]["director"]
     assert line.endswith(f" s ago, from director {director} (announcements that were believed)")

@@ -274,14 +274,10 @@ def test_a_flow_that_is_ambiguous(datagrams: Datagrams, loaded: Ipvsca) -> None:
 
 def test_a_flow_that_is_past_its_time(datagrams: Datagrams, loaded: Ipvsca) -> None:
     """However often it was asked about: a lookup is no use of a flow."""
-    loaded.run("set", "udp_timeout=1")
-    try:
-        with one_flow(datagrams) as (call, client, lip):
-            assert wait_until(lambda: call.uoa("s", lip, SERVER_PORT) == errno.ENOENT)
-            for saddr in (lip, client):
-                assert call.uoa("s", saddr, SERVER_PORT) == errno.ENOENT
-    finally:
-        loaded.run("set", "udp_timeout=180")
+    with loaded.having("udp_timeout", "1"), one_flow(datagrams) as (call, client, lip):
+        assert wait_until(lambda: call.uoa("s", lip, SERVER_PORT) == errno.ENOENT)
+        for saddr in (lip, client):
+            assert call.uoa("s", saddr, SERVER_PORT) == errno.ENOENT
 
 
 # NAT64.

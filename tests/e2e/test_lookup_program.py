@@ -108,10 +108,10 @@ def is_there(ipvsca: Ipvsca) -> set[str]:
 # Wanted or not.
 
 
-def test_it_is_not_there_unless_wanted(datagrams: Datagrams, ipvsca: Ipvsca, lab: Lab) -> None:
+def test_it_is_not_there_unless_wanted(datagrams: Datagrams, ipvsca: Ipvsca, picture: Picture) -> None:
     with ipvsca.loaded(), received(datagrams) as (call, question, _):
         assert is_there(ipvsca) == set()
-        assert "getsockopt" not in lab.server.run(["bpftool", "cgroup", "show", str(lab.cgroup)]).stdout
+        assert LOOKUP.attach not in dict(picture().cgroup)
         assert LOOKUP.name not in ipvsca.run("check").stdout
         assert answer(call, question) == NO_SUCH_OPTION
         assert call("s", socket.IPPROTO_IP, NAT64_PEER, bytes(NAT64_SIZE))[0] == errno.ENOPROTOOPT

@@ -302,8 +302,8 @@ def test_no_cgroup_v2(instance: Ipvsca, run: Run) -> None:
 
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
-    """Everything that is installed beside pyroute2, but bcc."""
-    spec = importlib.util.find_spec("pyroute2")
+    """Everything that is installed beside prometheus_client, but bcc."""
+    spec = importlib.util.find_spec("prometheus_client")
     assert spec
     assert spec.origin
     for path in Path(spec.origin).parent.parent.iterdir():

@@ -128,31 +128,26 @@ def test_an_ipv6_client_cannot_be_shown_on_an_ipv4_socket(traffic: Traffic, ipvs
 
 
 def test_a_client_is_told_by_one_kind_only(traffic: Traffic, ipvsca: Ipvsca) -> None:
-    with traffic.serving(ACCEPT, IPV4):
-        ipvsca.run("set", f"tcpopt_addr={KIND_LVS}")
-        try:
-            for where in TOLD:
-                traffic.direct(IPV4, Toa(where, KIND_DPVS))
-                assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
-                traffic.direct(IPV4, Toa(where, KIND_LVS))
-                assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
-        finally:
-            ipvsca.run("set", f"tcpopt_addr={KIND_LVS},{KIND_DPVS}")
+    with traffic.serving(ACCEPT, IPV4), ipvsca.having("tcpopt_addr", str(KIND_LVS)):
+        for where in TOLD:
+            traffic.direct(IPV4, Toa(where, KIND_DPVS))
+            assert_untouched(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+            traffic.direct(IPV4, Toa(where, KIND_LVS))
+            assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
 
 
 @every_way
 @every_place
 def test_only_trusted_directors_are_believed(traffic: Traffic, ipvsca: Ipvsca, way: Way, where: Where) -> None:
-    trusted = ipvsca.json("get")["trusted"]["value"]
-    ipvsca.run("set", "trusted=192.0.2.0/24")
     segments = {"syn": where is not Where.ACK, "ack": where is not Where.SYN}
     refused = {f"refused_{name}_untrusted": CLIENTS_AT_ONCE for name, carries in segments.items() if carries}
-    try:
-        with traffic.serving(ACCEPT, way), ipvsca.counted(**refused, tcp_no_client=CLIENTS_AT_ONCE):
-            traffic.direct(way, Toa(where))
-            assert_untouched(traffic.ask(ACCEPT, way), ACCEPT, way)
-    finally:
-        ipvsca.run("set", f"trusted={','.join(trusted)}")
+    with (
+        traffic.serving(ACCEPT, way),
+        ipvsca.having("trusted", "192.0.2.0/24"),
+        ipvsca.counted(**refused, tcp_no_client=CLIENTS_AT_ONCE),
+    ):
+        traffic.direct(way, Toa(where))
+        assert_untouched(traffic.ask(ACCEPT, way), ACCEPT, way)
 
 
 FORGED = build(Endpoint.of("192.0.2.66", 666))

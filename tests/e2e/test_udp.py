@@ -261,20 +261,16 @@ def syn_destination(capture: Capture) -> tuple[str, int]:
 @pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
 def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Where, switch: str) -> None:
     """As ip_vs_ca has it: it goes to the director. It can be switched off."""
-    ipvsca.run("set", f"tcp_connect={switch}")
-    try:
-        traffic.direct(IPV4_TCP, Toa(where))
-        with puppet(traffic.lab) as server, Capture(traffic.lab.server) as capture:
-            server(f"l = create_server(('0.0.0.0', {TCP_SERVER_PORT}))")
-            with traffic.connect(Endpoint(a.VIP_V4, TCP_SERVICE_PORT), a.CLIENTS_V4[5]) as client:
-                address, known = own_address(client), traffic.director.connection(own_address(client))
-                assert server("l.accept()[1]") == as_tuple(address)
-                server("c = socket(AF_INET, SOCK_STREAM); c.setblocking(False)")
-                server(f"c.connect_ex({as_tuple(address)})")
-            expected = known.local if switch == "true" else address
-            assert syn_destination(capture) == as_tuple(expected)
-    finally:
-        ipvsca.run("set", "tcp_connect=true")
+    traffic.direct(IPV4_TCP, Toa(where))
+    with ipvsca.having("tcp_connect", switch), puppet(traffic.lab) as server, Capture(traffic.lab.server) as capture:
+        server(f"l = create_server(('0.0.0.0', {TCP_SERVER_PORT}))")
+        with traffic.connect(Endpoint(a.VIP_V4, TCP_SERVICE_PORT), a.CLIENTS_V4[5]) as client:
+            address, known = own_address(client), traffic.director.connection(own_address(client))
+            assert server("l.accept()[1]") == as_tuple(address)
+            server("c = socket(AF_INET, SOCK_STREAM); c.setblocking(False)")
+            server(f"c.connect_ex({as_tuple(address)})")
+        expected = known.local if switch == "true" else address
+        assert syn_destination(capture) == as_tuple(expected)
 
 
 def test_a_tcp_connect_to_a_client_of_long_ago(traffic: Traffic, ipvsca: Ipvsca) -> None:
@@ -337,16 +333,12 @@ def keep_busy_until_forgotten(ipvsca: Ipvsca, server: Puppet, idle: socket.socke
 
 def test_an_idle_flow_is_forgotten_and_one_in_use_is_not(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
     """With no daemon at all: the programs judge an entry's age themselves, by the timeout in force."""
-    ipvsca.run("set", "udp_timeout=2")
-    try:
-        with two_clients(datagrams) as (server, idle, busy):
-            keep_busy_until_forgotten(ipvsca, server, idle, busy)
-            with ipvsca.counted(recvmsg_restored=0):
-                idle.send(b"anyone?")
-                known = datagrams.director.connection(own_address(idle))
-                assert server("s.recvfrom(99)") == (b"anyone?", as_tuple(known.local))
-    finally:
-        ipvsca.run("set", "udp_timeout=180")
+    with ipvsca.having("udp_timeout", "2"), two_clients(datagrams) as (server, idle, busy):
+        keep_busy_until_forgotten(ipvsca, server, idle, busy)
+        with ipvsca.counted(recvmsg_restored=0):
+            idle.send(b"anyone?")
+            known = datagrams.director.connection(own_address(idle))
+            assert server("s.recvfrom(99)") == (b"anyone?", as_tuple(known.local))
 
 
 def test_the_daemon_sweeps_what_is_forgotten(datagrams: Datagrams, ipvsca: Ipvsca) -> None:

@@ -1,4 +1,4 @@
-"""A tun device of the real server, through which a test sends packets of its own and reads the answers."""
+"""A tun device, of the real server or another, through which a test sends packets of its own and reads the answers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ipvsca.address import Address, Endpoint
 from ipvsca.wire.toa import build
 from tests.e2e.traffic import SERVER_PORT, TIMEOUT_S, Way
 from tests.lab import tuntap
+from tests.lab.namespace import Namespace
 from tests.lab.topology import Lab
 
 LPORTS = itertools.count(4321)
@@ -24,10 +25,10 @@ LPORTS = itertools.count(4321)
 
 
 class Device:
-    """A tun device in the server's namespace; what we write arrives there, what the server sends we read."""
+    """A tun device in a namespace; what we write arrives there, what is routed to it we read."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
-        with lab.server.entered():
+    def __init__(self, namespace: Namespace, name: str) -> None:
+        with namespace.entered():
             self._fd = tuntap.open_device(name, tuntap.TUN)
 
     def close(self) -> None:
@@ -55,7 +56,7 @@ class Device:
 
 @contextmanager
 def tun(lab: Lab, lip: Address, rip: Address) -> Iterator[Device]:
-    device = Device(lab, "tun0")
+    device = Device(lab.server, "tun0")
     try:
         prefix = lip.max_prefixlen
         for line in (

@@ -1,4 +1,4 @@
-"""Run tests with another distribution's bcc, libbpf, pyroute2 and Python, on this kernel (Debian 12's are at home).
+"""Run tests with another distribution's bcc, libbpf and Python, on this kernel (Debian 12's are at home).
 
 Each distribution is a folder made by debootstrap in the cache; nothing of it is installed here.
 """
@@ -19,7 +19,7 @@ from tests.kernels.guest import HERE, REPOSITORY
 
 PACKAGES = (
     *("gcc", "iproute2", "libc6-dev", "liburing-dev", "procps"),
-    *("python3-bpfcc", "python3-hypothesis", "python3-pyroute2", "python3-pytest", "python3-scapy"),
+    *("python3-bpfcc", "python3-hypothesis", "python3-pytest", "python3-scapy"),
 )
 TESTS = (
     "tests/bpf/test_layout.py",
@@ -29,7 +29,7 @@ TESTS = (
     "tests/e2e/test_udp.py::test_every_application_sees_its_client[any-c-recvmsg]",
 )
 PYTEST = ("python3", "-m", "pytest", "-p", "no:cacheprovider")
-VERSIONS = ("dpkg-query", "--show", "python3", "python3-bpfcc", "python3-pyroute2", "libbpf1")
+VERSIONS = ("dpkg-query", "--show", "python3", "python3-bpfcc", "libbpf1")
 
 
 @dataclass(frozen=True)

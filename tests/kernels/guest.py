@@ -46,16 +46,17 @@ class Ended:
     """What the kernel itself had to say: warnings, oopses."""
 
 
-def run(kernel: Kernel, command: Sequence[str], log: Path, timeout: float) -> Ended:
+def run(kernel: Kernel, command: Sequence[str], log: Path, timeout: float, boot: str = "") -> Ended:
     """Boot, run a command in the repository, power off; no later than `timeout` seconds.
 
-    What the command says goes to `log`, what the kernel says to `console_of(log)`.
+    `boot` are more arguments for the kernel. What the command says goes to `log`, what the kernel says to
+    `console_of(log)`.
     """
     console = console_of(log)
     with tempfile.TemporaryDirectory() as temporary:
         ramdisk = _ramdisk(kernel, command, Path(temporary))
         with log.open("w") as output:
-            qemu = subprocess.Popen(_qemu(kernel, ramdisk, console), stdin=subprocess.DEVNULL, stdout=output)
+            qemu = subprocess.Popen(_qemu(kernel, ramdisk, console, boot), stdin=subprocess.DEVNULL, stdout=output)
             try:
                 qemu.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -73,8 +74,8 @@ def console_of(log: Path) -> Path:
     return log.with_suffix(".console")
 
 
-def _qemu(kernel: Kernel, ramdisk: Path, console: Path) -> list[str | Path]:
-    boot: list[str | Path] = ["-kernel", kernel.image, "-initrd", ramdisk, "-append", BOOT_ARGUMENTS]
+def _qemu(kernel: Kernel, ramdisk: Path, console: Path, more: str) -> list[str | Path]:
+    boot: list[str | Path] = ["-kernel", kernel.image, "-initrd", ramdisk, "-append", f"{BOOT_ARGUMENTS} {more}"]
     root = ["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]
     return [*QEMU, *boot, *root, "-serial", f"file:{console}", "-serial", "stdio"]
 

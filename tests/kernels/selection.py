@@ -12,17 +12,18 @@ _UDP = "tests/e2e/test_udp.py::"
 _UDP_APP = f"{_UDP}test_every_application_sees_its_client"
 
 QUICK = (
-    # The verifier takes every program; links, pins, tc filters and maps are made, shown and taken away again.
-    "tests/e2e/test_lifecycle.py::test_unload_leaves_nothing",
-    # Options in the SYN and in the ACK; IPv6 clients on IPv4; sock_diag tells what the socket storage holds.
-    f"{_TCP}test_list_shows_who_is_behind_whom",
-    # A datagram's client, and the way back to it.
-    f"{_UDP_APP}[any-c-recvfrom]",
+    # The verifier takes every program; links, pins, tc filters and maps are made, shown and taken away again; TCP by
+    # options in the SYN and in the ACK, IPv6 and NAT64; UDP by announcement and UOA, and the way back; lookup calls.
+    "tests/e2e/test_in_short.py",
 )
-"""A few minutes of emulation."""
+"""Two minutes of emulation."""
 
 REPRESENTATIVE = (
     *QUICK,
+    # sock_diag tells what the socket storage holds.
+    f"{_TCP}test_list_shows_who_is_behind_whom",
+    # Programs, links, maps and filters come and go by the command line.
+    "tests/e2e/test_lifecycle.py::test_unload_leaves_nothing",
     # accept is another path in the kernel for IPv6 sockets, and for io_uring.
     f"{_TCP}test_every_application_sees_its_client[ipv6-c-accept]",
     f"{_TCP}test_every_application_sees_its_client[ipv4-on-dual-c-uring]",
@@ -56,8 +57,14 @@ REPRESENTATIVE = (
     "tests/e2e/test_missing.py::test_memory_that_may_not_be_locked",
     "tests/e2e/test_missing.py::test_a_hook_that_another_program_holds_alone",
     "tests/e2e/test_missing.py::test_maps_with_another_number_of_entries",
+    # Who else holds on to a connection, and what becomes of calls and connections as programs go away.
+    "tests/e2e/test_what_broke_modules.py",
+    "tests/e2e/test_unloaded_meanwhile.py",
+    "tests/guests/test_tls.py",
+    "tests/guests/test_leaks.py",
+    "tests/guests/test_lockdown.py",
 )
 
-ALL = ("tests/bpf", "tests/e2e")
+ALL = ("tests/bpf", "tests/e2e", "tests/guests")
 
 SELECTIONS = {"quick": QUICK, "representative": REPRESENTATIVE, "all": ALL}

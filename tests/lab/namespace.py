@@ -19,7 +19,7 @@ from typing import Any
 CLONE_NEWNET = 0x40000000
 START_TIMEOUT = 10.0  # seconds
 END_TIMEOUT = 5.0  # seconds
-RUN_TIMEOUT = 30.0  # seconds
+RUN_TIMEOUT = 120.0  # seconds
 
 JOIN_CGROUP = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
 

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -32,12 +33,12 @@ _serial = itertools.count()
 
 @cache
 def private_mounts() -> None:
-    """Give this process mounts of its own, once. Raises RuntimeError when threads already run.
+    """Give this process mounts of its own, once. Raises RuntimeError in another thread than the main one.
 
-    The kernel would move the calling thread alone, and the others would not see what it mounts.
+    The kernel moves the calling thread alone; what it starts from then on, threads and processes, goes with it.
     """
-    if len(os.listdir("/proc/self/task")) > 1:
-        raise RuntimeError("call private_mounts() before any thread is started")
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("call private_mounts() in the main thread")
     _check(_libc.unshare(CLONE_NEWNS), "unshare")
     _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC_PRIVATE), None), "mount --make-rprivate")
 

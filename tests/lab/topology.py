@@ -47,7 +47,7 @@ FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
 class Lab:
     """Three namespaces, a cgroup for the applications and a bpffs. A context manager; all of it ends with us.
 
-    The first lab of a process takes private mounts, so it must begin before any thread.
+    The first lab of a process takes private mounts: threads that run already do not see its bpffs.
     """
 
     client: Namespace

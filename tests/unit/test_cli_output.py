@@ -8,18 +8,19 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 
 import pytest
 
 from ipvsca import __version__, cli, counters, durations, health
 from ipvsca.address import Endpoint
-from ipvsca.cli import list_, output, stats
+from ipvsca.cli import check, list_, output, stats
 from ipvsca.cli.status import status_of
 from ipvsca.dataplane import NANOSECONDS, Count
 from ipvsca.errors import ConfigurationError, Problem
-from ipvsca.health import Finding, Health, Hint
+from ipvsca.health import Finding, Health, Hint, Source
 
 Capture = pytest.CaptureFixture[str]
 
@@ -348,8 +349,9 @@ Checked = Callable[..., tuple[int, str]]
 def checked(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Checked:
     """Status and output of check, where this is what was found."""
 
-    def run(found: Health, *options: str) -> tuple[int, str]:
+    def run(found: Health, *options: str, narrower: str = "") -> tuple[int, str]:
         monkeypatch.setattr(health, "examine", lambda settings: found)
+        monkeypatch.setattr(check, "_narrower_trust", lambda pin_path: tuple(map(ip_network, narrower.split())) or None)
         status = cli.main(["check", "--config", "/dev/null", *options])
         return status, capsys.readouterr().out
 
@@ -423,8 +425,18 @@ def test_what_check_says(checked: Checked, found: Health, status: int, text: str
     assert checked(found) == (status, text)
 
 
+def test_what_check_proposes(checked: Checked) -> None:
+    said = checked(IDLE, narrower="10.90.0.2/32 10.91.0.0/24 fd00:90::2/128")[1]
+    assert said == checked(IDLE)[1].replace(
+        "Addresses are",
+        "  tip   trusted is wider than the directors seen so far; compare with yours, add those that are idle, and name"
+        ' them:\n        trusted = ["10.90.0.2", "10.91.0.0/24", "fd00:90::2"]\nAddresses are',
+    )
+    assert checked(UNLOADED, narrower="10.90.0.2/32") == checked(UNLOADED), "what was not read is not known"
+
+
 def test_check_as_json(checked: Checked) -> None:
-    status, text = checked(SOUND, "--json")
+    status, text = checked(replace(SOUND, source=Source("12ab", "34cd")), "--json", narrower="10.90.0.2/32")
     printed = json.loads(text)
     assert status == 0
     assert printed == {
@@ -441,6 +453,8 @@ def test_check_as_json(checked: Checked) -> None:
             {"counter": "refused_ack_untrusted", "total": 4, "last_source": "192.0.2.1", "text": "who is that?"},
             {"counter": "getpeername_unshowable", "total": 2, "last_source": None, "text": "listen on [::]"},
         ],
+        "source": {"here": "12ab", "loaded": "34cd"},
+        "narrower_trust": {"trusted": ["10.90.0.2"], "toml": 'trusted = ["10.90.0.2"]'},
     }
 
 
@@ -456,6 +470,8 @@ def test_check_as_json_where_nothing_is_right(checked: Checked) -> None:
             "lookup_variant": None,
             "last_option": None,
             "hints": [],
+            "source": None,
+            "narrower_trust": None,
         },
     )
 

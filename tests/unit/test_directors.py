@@ -1,13 +1,16 @@
-"""What is open through each director: flows are counted by LIP, each once."""
+"""What is open through each director: flows are counted by LIP, each once. And whom to trust, going by who was seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-from ipvsca.directors import _flows
+import pytest
+
+from ipvsca.directors import _MANY, _flows, narrowed
 from ipvsca.kernel import layout
+from ipvsca.settings import DEFAULTS
 
 
 class Plane:
@@ -40,3 +43,54 @@ def test_an_entry_that_leads_to_others_is_no_flow() -> None:
 def test_no_flows() -> None:
     plane: Any = Plane()
     assert _flows(plane) == {}
+
+
+MANY = " ".join(f"10.90.0.{host}" for host in range(1, _MANY + 2))
+DEFAULT = " ".join(map(str, DEFAULTS.trusted))
+
+
+@pytest.mark.parametrize(
+    ("trusted", "lips", "proposed"),
+    [
+        (DEFAULT, "10.90.0.2 10.90.0.3", "10.90.0.2/32 10.90.0.3/32"),
+        (DEFAULT, "fd00:90::2 10.90.0.2", "10.90.0.2/32 fd00:90::2/128"),
+        (DEFAULT, "127.0.0.1 ::1", "127.0.0.1/32 ::1/128"),
+        (DEFAULT, MANY, "10.90.0.0/24"),
+        (DEFAULT, f"{MANY} 10.91.0.2", "10.90.0.0/24 10.91.0.2/32"),
+        (DEFAULT, " ".join(f"fd00::{host}" for host in range(1, _MANY + 2)), "fd00::/64"),
+        (DEFAULT, " ".join(f"10.{net}.0.2" for net in range(3)), "10.0.0.2/32 10.1.0.2/32 10.2.0.2/32"),
+        ("10.0.0.0/8 10.90.0.0/24", "10.90.0.2 10.91.0.2", "10.90.0.0/24 10.91.0.2/32"),
+        ("10.0.0.0/8 10.90.0.0/24", "10.90.0.2", "10.90.0.0/24"),
+        ("10.0.0.0/8 192.168.7.0/24", "10.90.0.2", "10.90.0.2/32 192.168.7.0/24"),
+        ("::/0 10.90.0.0/23", "10.90.0.2", "10.90.0.2/32"),
+        ("0.0.0.0/0 ::/0", "fd00::7 203.0.113.9", "203.0.113.9/32 fd00::7/128"),
+    ],
+)
+def test_a_narrower_trust(trusted: str, lips: str, proposed: str) -> None:
+    """Everybody who was seen stays trusted, as does what somebody has named narrowly."""
+    networks = [ip_network(each) for each in trusted.split()]
+    seen = [ip_address(each) for each in lips.split()]
+    found = narrowed(networks, seen)
+    assert found is not None
+    assert " ".join(map(str, found)) == proposed
+    assert all(any(lip in network for network in found) for lip in seen)
+    assert all(any(subset(narrow, wide) for wide in networks) for narrow in found)
+
+
+def subset(narrow: Any, wide: Any) -> bool:
+    return bool(narrow.version == wide.version and narrow.subnet_of(wide))
+
+
+@pytest.mark.parametrize(
+    ("trusted", "lips"),
+    [
+        (DEFAULT, ""),
+        (DEFAULT, "203.0.113.9"),
+        ("10.90.0.2/32 10.90.0.3/32", "10.90.0.2"),
+        ("10.90.0.0/24 fd00::/64", "10.90.0.2"),
+        ("10.0.0.0/8 10.90.0.0/24", ""),
+    ],
+    ids=["nobody seen", "seen when trusted was another", "one is idle", "as a pool", "nobody seen, narrow or not"],
+)
+def test_nothing_to_propose(trusted: str, lips: str) -> None:
+    assert narrowed([ip_network(each) for each in trusted.split()], map(ip_address, lips.split())) is None

@@ -33,7 +33,6 @@ LAYERS = (
 ONLY_IMPORTED_BY = {
     "bcc": "ipvsca.kernel.compiler",
     "prometheus_client": "ipvsca.web.metrics",
-    "pyroute2": "ipvsca.kernel.interfaces",
     "rich": "ipvsca.cli.screen",
 }
 

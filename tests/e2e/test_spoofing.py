@@ -1,0 +1,282 @@
+"""Clients that name somebody else: whom the application is shown, exactly. docs/security.md says the same in words."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+
+from ipvsca.address import Endpoint
+from ipvsca.wire import announcement
+from ipvsca.wire.announcement import Announcement
+from ipvsca.wire.toa import KIND_DPVS, KIND_LVS, NO_OPERATION, build
+from tests.apps.catalogue import app
+from tests.e2e.datagrams import ANY, Datagrams
+from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
+from tests.e2e.datagrams import SERVICE_PORT as UDP_SERVICE_PORT
+from tests.e2e.hand_made import ISN, Client, Segments, by_hand
+from tests.e2e.puppet import Puppet, puppet
+from tests.e2e.traffic import IPV4, SERVER_PORT, SERVICE_PORT, Traffic, own_address
+from tests.e2e.tun_device import Device, as_options
+from tests.lab import addresses as a
+from tests.lab import ip as lab_ip
+from tests.lab import uoa
+from tests.lab.messages import Announce, Position, Toa, UoaMode, Where
+from tests.lab.namespace import Namespace
+from tests.rig import REPOSITORY, Ipvsca
+
+ACCEPT = app("c-accept")
+VIP = Endpoint(IPV4.vip, SERVICE_PORT)
+RIP = Endpoint(IPV4.rip, SERVER_PORT)
+OTHER = Endpoint.of("192.0.2.66", 666)
+"""Whom the client names: somebody else."""
+
+PLANTED = build(OTHER)
+NO_ROOM = PLANTED + bytes([NO_OPERATION] * 32)
+"""All 40 bytes of options that a TCP header has: the director's own finds no place."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded(ipvsca: Ipvsca) -> Iterator[None]:
+    with ipvsca.loaded():
+        yield
+
+
+@pytest.fixture(scope="module")
+def device(traffic: Traffic) -> Iterator[Device]:
+    with by_hand(traffic.lab) as device:
+        yield device
+
+
+def connected(traffic: Traffic, device: Device, segments: Segments, to: Endpoint = VIP) -> str:
+    """Who is shown: `client`, `director` or `planted`."""
+    client = Client(device, to, segments)
+    client.open()
+    ends = {"client": client.endpoint, "planted": OTHER}
+    if to == VIP:
+        ends["director"] = traffic.director.connection(client.endpoint).local
+    seen = client.ask()
+    return next(name for name, end in ends.items() if seen == ACCEPT.sees(end))
+
+
+def documented() -> dict[str, dict[str, str]]:
+    """The table of docs/security.md: by what the director writes, then by where the client plants, who is shown."""
+    _, _, below = (REPOSITORY / "docs/security.md").read_text().partition("\n| the director writes | ")
+    head, _, *rows = below.partition("\n\n")[0].splitlines()
+    places = _cells(head)
+    found = {}
+    for row in rows:
+        writes, *shown = _cells(row)
+        found[writes] = {place: who.strip("*") for place, who in zip(places, shown, strict=True)}
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+DIRECTORS = {
+    "into the ACK, first": Toa(Where.ACK),
+    "into the SYN, first": Toa(Where.SYN),
+    "into both, first (DPVS)": Toa(Where.BOTH),
+    "into the ACK, last": Toa(Where.ACK, position=Position.LAST),
+    "into the SYN, last": Toa(Where.SYN, position=Position.LAST),
+    "into both, last": Toa(Where.BOTH, position=Position.LAST),
+    "nothing, but it is in `trusted`": Toa(Where.NONE),
+}
+PLANTS = {
+    "in the SYN": Segments(syn=PLANTED),
+    "in the ACK": Segments(ack=PLANTED),
+    "in both": Segments(syn=PLANTED, ack=PLANTED),
+    "in both, no room left": Segments(syn=NO_ROOM, ack=NO_ROOM),
+    "in data": Segments(data=PLANTED),
+}
+
+
+@pytest.mark.parametrize("writes", DIRECTORS)
+def test_a_client_that_plants_an_option(traffic: Traffic, device: Device, writes: str) -> None:
+    with traffic.serving(ACCEPT, IPV4):
+        traffic.direct(IPV4, DIRECTORS[writes])
+        shown = {place: connected(traffic, device, segments) for place, segments in PLANTS.items()}
+    assert shown == documented()[writes]
+
+
+def test_no_other_director_is_documented() -> None:
+    assert documented().keys() == DIRECTORS.keys()
+
+
+def test_the_first_data_can_be_what_ends_the_handshake(traffic: Traffic, device: Device) -> None:
+    """It then counts as the ACK does, and is the only one of all data that is looked at."""
+    planted = Segments(data=PLANTED, sends_ack=False)
+    with traffic.serving(ACCEPT, IPV4):
+        for where, shown in ((Where.ACK, "client"), (Where.SYN, "director"), (Where.NONE, "planted")):
+            traffic.direct(IPV4, Toa(where))
+            assert connected(traffic, device, planted) == shown
+
+
+def test_a_client_that_comes_straight_to_the_server(traffic: Traffic, device: Device, ipvsca: Ipvsca) -> None:
+    of_syn, of_ack = {"refused_syn_untrusted": 1}, {"refused_ack_untrusted": 1}
+    with traffic.serving(ACCEPT, IPV4):
+        for segments, refused in (
+            (Segments(syn=PLANTED), of_syn),
+            (Segments(ack=PLANTED), of_ack),
+            (Segments(data=PLANTED), {}),
+            (Segments(data=PLANTED, sends_ack=False), of_ack),
+            (Segments(syn=NO_ROOM, ack=NO_ROOM), of_syn | of_ack),
+        ):
+            with ipvsca.counted(**refused, tcp_no_client=1):
+                assert connected(traffic, device, segments, RIP) == "client"
+
+
+@pytest.mark.parametrize("kinds", [(KIND_LVS, KIND_DPVS), (KIND_DPVS, KIND_LVS)], ids=str)
+def test_of_two_kinds_in_one_header_the_first_counts(traffic: Traffic, device: Device, kinds: tuple[int, int]) -> None:
+    """So that the director's, which stands first, counts whatever kind the client takes."""
+    of_director, of_client = kinds
+    with traffic.serving(ACCEPT, IPV4):
+        traffic.direct(IPV4, Toa(Where.BOTH, of_director))
+        planted = build(OTHER, of_client)
+        assert connected(traffic, device, Segments(syn=planted, ack=planted)) == "client"
+
+
+def test_a_kind_that_is_not_named_plants_nothing(traffic: Traffic, device: Device, ipvsca: Ipvsca) -> None:
+    """Whatever the director's position, and however much room it leaves: then nobody is shown."""
+    of_200 = build(OTHER, KIND_LVS)
+    no_room = of_200 + bytes([NO_OPERATION] * 32)
+    with traffic.serving(ACCEPT, IPV4), ipvsca.having("tcpopt_addr", str(KIND_DPVS)):
+        traffic.direct(IPV4, Toa(Where.BOTH, KIND_DPVS, position=Position.LAST))
+        assert connected(traffic, device, Segments(syn=of_200, ack=of_200)) == "client"
+        assert connected(traffic, device, Segments(syn=no_room, ack=no_room)) == "director"
+
+
+@pytest.mark.parametrize(("guess", "names"), [(ISN - 1, "client"), (ISN, "director")], ids=["another", "the very"])
+def test_a_forged_syn_from_the_director(
+    traffic: Traffic, device: Device, ipvsca: Ipvsca, guess: int, names: str
+) -> None:
+    """While a handshake is under way, on its very ports. Who hits the sequence number can hide the client, no more."""
+    counted = {"syn_learnt": 2} if names == "client" else {"syn_learnt": 1, "refused_syn_conflict": 1}
+    with traffic.serving(ACCEPT, IPV4), ipvsca.counted(**counted):
+        traffic.direct(IPV4, Toa(Where.SYN))
+        client = Client(device, VIP, Segments())
+        client.open()
+        local = traffic.director.connection(client.endpoint).local
+        forged = TCP(sport=local.port, dport=SERVER_PORT, flags="S", seq=guess, options=as_options(OTHER))
+        traffic.director.inject(bytes(IP(src=str(local.address), dst=str(IPV4.rip)) / forged))
+        assert client.ask() == ACCEPT.sees(client.endpoint if names == "client" else local)
+
+
+def test_a_compromised_director_names_whom_it_likes(traffic: Traffic, device: Device) -> None:
+    with traffic.serving(ACCEPT, IPV4):
+        traffic.direct(IPV4, Toa(Where.BOTH, raw=PLANTED))
+        assert connected(traffic, device, Segments()) == "planted"
+
+
+@pytest.mark.parametrize(("where", "shown"), [(Where.ACK, "client"), (Where.SYN, "client"), (Where.NONE, "planted")])
+def test_a_forged_announcement_for_tcp(traffic: Traffic, device: Device, where: Where, shown: str) -> None:
+    """It serves a connection that carries no option; where there is one, that counts."""
+    with traffic.serving(ACCEPT, IPV4):
+        traffic.direct(IPV4, Toa(where))
+        client = Client(device, VIP, Segments())
+        client.open()
+        local = traffic.director.connection(client.endpoint).local
+        traffic.director.inject(announcement.build(Announcement(socket.IPPROTO_TCP, local, RIP, OTHER)))
+        assert client.ask() == ACCEPT.sees(client.endpoint if shown == "client" else OTHER)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A UDP flow through the director; its client was announced, and is asked about again and again."""
+
+    server: Puppet
+    client: socket.socket
+    announced: Announcement
+
+    def shown(self) -> Endpoint:
+        """Whom the application sees behind the client's next datagram. The answer arrives, whoever that is."""
+        self.client.send(b"question")
+        payload, source = self.server("s.recvfrom(99)")
+        assert payload == b"question"
+        self.server(f"s.sendto(b'answer', {source})")
+        assert self.client.recv(99) == b"answer"
+        return Endpoint.of(*source)
+
+
+@pytest.fixture
+def flow(datagrams: Datagrams) -> Iterator[Flow]:
+    datagrams.direct(ANY, Announce())
+    to, rip = Endpoint(ANY.vip, UDP_SERVICE_PORT), Endpoint(ANY.rip, UDP_SERVER_PORT)
+    with puppet(datagrams.lab) as server, datagrams.socket(ANY.sources[0], to) as client:
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {UDP_SERVER_PORT}))")
+        client.send(b"first")
+        assert server("s.recvfrom(99)") == (b"first", client.getsockname())
+        local = datagrams.director.connection(own_address(client)).local
+        yield Flow(server, client, Announcement(socket.IPPROTO_UDP, local, rip, own_address(client)))
+
+
+def test_who_sends_from_a_director_s_address_can_rename_a_flow(datagrams: Datagrams, flow: Flow) -> None:
+    """Answers reach the real client all the same, and the director's next announcement mends it."""
+    datagrams.director.inject(announcement.build(replace(flow.announced, client=OTHER)))
+    assert flow.shown() == OTHER
+    datagrams.director.inject(announcement.build(flow.announced))
+    assert flow.shown() == own_address(flow.client)
+
+
+def test_who_sends_from_elsewhere_can_rename_nothing(datagrams: Datagrams, ipvsca: Ipvsca, flow: Flow) -> None:
+    stranger = Endpoint(a.CLIENTS_V4[8], flow.announced.director.port)
+    with ipvsca.counted(refused_announcement_untrusted=1, announcement_learnt=0):
+        datagrams.director.inject(announcement.build(replace(flow.announced, director=stranger, client=OTHER)))
+        assert flow.shown() == own_address(flow.client)
+
+
+def test_a_client_s_ip_option_that_the_director_passes_on(datagrams: Datagrams, flow: Flow) -> None:
+    """As a director does that writes its own into the first datagrams only, and takes away no client's."""
+    local, server = flow.announced.director, flow.announced.server
+    packet = IP(src=str(local.address), dst=str(server.address)) / UDP(sport=local.port, dport=server.port) / b"planted"
+    datagrams.director.inject(lab_ip.build(*uoa.told(UoaMode.IPO, OTHER, *lab_ip.parse(bytes(packet)))))
+    assert flow.server("s.recvfrom(99)") == (b"planted", (str(OTHER.address), OTHER.port))
+    assert flow.shown() == OTHER
+
+
+PING = """
+import socket, sys
+target, port, announced = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
+ping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+ping.bind(("", 0x1234))  # the kernel puts a ping socket's port into the identifier
+ping.sendto(announced, (target, 0))
+ping.recv(99)
+speaker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+speaker.bind(("", int(sys.argv[4])))
+speaker.sendto(b"hello", (target, port))
+"""
+
+
+def test_a_user_without_privileges_on_a_trusted_machine_can_be_anyone(datagrams: Datagrams) -> None:
+    """What users' pings say is theirs to choose, where net.ipv4.ping_group_range lets them ping."""
+    machine, lport = datagrams.lab.director, 40404
+    server_end = Endpoint(ANY.rip, UDP_SERVER_PORT)
+    announced = Announcement(socket.IPPROTO_UDP, Endpoint(a.SERVER_GATEWAY_V4, lport), server_end, OTHER)
+    echo = announcement.build(announced)[20:]
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", PING]
+    with sysctl(machine, "ipv4/ping_group_range", "0 65534"), puppet(datagrams.lab) as server:
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {UDP_SERVER_PORT}))")
+        machine.run([*nobody, str(ANY.rip), str(UDP_SERVER_PORT), echo.hex(), str(lport)])
+        assert server("s.recvfrom(99)") == (b"hello", (str(OTHER.address), OTHER.port))
+
+
+@contextmanager
+def sysctl(namespace: Namespace, name: str, value: str) -> Iterator[None]:
+    """A setting of a namespace's network, put back afterwards."""
+    file = Path("/proc/sys/net", name)
+    with namespace.entered():
+        before = file.read_text()
+        file.write_text(value)
+    try:
+        yield
+    finally:
+        with namespace.entered():
+            file.write_text(before)

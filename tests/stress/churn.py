@@ -1,0 +1,156 @@
+"""`python -m tests.stress.churn`: the daemon dies all the time, programs are replaced, and every client is seen right.
+
+Connections and datagrams go on meanwhile. The address that the server saw is judged for each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+from tests.bench import applications as apps
+from tests.bench.programs import Where
+from tests.bench.records import Judged
+from tests.bench.stage import Stage
+from tests.rig import REPOSITORY, Ipvsca
+from tests.stress.command import play
+from tests.stress.traffic import connecting, exchanging
+
+FULL_CONNECTIONS, FULL_DATAGRAMS = 500_000, 2_000_000
+FLOWS = 10_000
+LIFE_S = 1.0
+LIVES = 3
+NONE_OF = ("refused_", "tcp_no_client", "syn_expired", "recvmsg_ambiguous")
+"""How counters begin that must not grow."""
+
+
+@dataclass
+class Churned:
+    """What happened."""
+
+    connections: int = 0
+    datagrams: int = 0
+    kills: int = 0
+    replacements: int = 0
+    seconds: float = 0.0
+    judged: Judged = field(default_factory=Judged)
+
+    def __str__(self) -> str:
+        judged = self.judged
+        return (
+            f"{self.connections:,} connections and {self.datagrams:,} datagrams in {self.seconds:.0f} s, "
+            f"{self.kills} daemons killed, programs replaced {self.replacements} times: "
+            f"{judged.right:,} addresses right, {judged.wrong} wrong, {judged.missing} missing, {judged.failed} failed"
+        )
+
+
+class Churn:
+    """Connections and datagrams to a server whose programs are replaced once in so many lives of the daemon."""
+
+    def __init__(self, stage: Stage, lives: int = LIVES) -> None:
+        self._stage = stage
+        self._lives = lives
+        self._versions = cycle([other_version(stage.folder / "other"), REPOSITORY])
+        self._done = Churned()
+
+    def run(self, connections: int, datagrams: int) -> Churned:
+        """So many at the least: half of them while SYNs name clients, half while ACKs do. ipvsca is loaded.
+
+        Raises AssertionError where an address was not right, or ipvsca did not do what it was told.
+        """
+        done, ipvsca = self._done, self._stage.ipvsca
+        before, began = ipvsca.counts(), time.monotonic()
+        with apps.accept_loop(self._stage):
+            for where in (Where.SYN, Where.ACK):
+                self._half(where, connections // 2, datagrams // 2)
+        grown = {name: count - before[name] for name, count in ipvsca.counts().items()}
+        done.connections, done.datagrams = _restored(grown)
+        done.seconds = time.monotonic() - began
+        assert done.judged.is_clean, done
+        assert {name: count for name, count in grown.items() if count and name.startswith(NONE_OF)} == {}
+        return done
+
+    def _half(self, where: Where, connections: int, datagrams: int) -> None:
+        stage, judge = self._stage, self._done.judged.add
+        connections_before, datagrams_before = _restored(stage.ipvsca.counts())
+        with stage.naming_clients(where), connecting(stage, True, judge), exchanging(stage, FLOWS, judge):
+            connected = exchanged = 0
+            while connected < connections or exchanged < datagrams:
+                self._disturb()
+                now = _restored(stage.ipvsca.counts())
+                connected, exchanged = now[0] - connections_before, now[1] - datagrams_before
+
+    def _disturb(self) -> None:
+        """Replace the programs, and kill daemons meanwhile."""
+        with _replaced(self._stage.ipvsca, next(self._versions)):
+            for _ in range(self._lives):
+                _live_and_die(self._stage.ipvsca)
+                self._done.kills += 1
+        self._done.replacements += 1
+
+
+def other_version(folder: Path) -> Path:
+    """A copy of ipvsca whose programs differ in nothing but a comment."""
+    for name in ("ipvsca", "bpf"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    changed = folder / "bpf" / "peer.c"
+    changed.write_text(changed.read_text() + "/* another version */\n")
+    return folder
+
+
+def _restored(counts: Mapping[str, int]) -> tuple[int, int]:
+    """Connections, and datagrams."""
+    return counts["tcp_restored_syn"] + counts["tcp_restored_ack"], counts["recvmsg_restored"]
+
+
+@contextmanager
+def _replaced(ipvsca: Ipvsca, version: Path) -> Iterator[None]:
+    """`load` of this version begins with the block; the block ends no sooner than it."""
+    with _started(ipvsca, "load", cwd=version) as load:
+        yield
+        assert load.wait() == 0, "ipvsca load failed"
+
+
+def _live_and_die(ipvsca: Ipvsca) -> None:
+    """A daemon that is killed with SIGKILL, however far it has got; by itself it does not end."""
+    with _started(ipvsca, "run", "--no-load", cwd=REPOSITORY) as daemon:
+        try:
+            raise AssertionError(f"the daemon ended with status {daemon.wait(LIFE_S)}")
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+
+
+@contextmanager
+def _started(ipvsca: Ipvsca, *verb: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process: subprocess.Popen[bytes] = ipvsca.namespace.popen(ipvsca.command(*verb), cwd=cwd, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 where every address was right."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stress.churn", description=__doc__)
+    parser.add_argument("--connections", type=int, default=FULL_CONNECTIONS, help="default: %(default)s")
+    parser.add_argument("--datagrams", type=int, default=FULL_DATAGRAMS, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    return play(lambda stage: _loaded(stage, options.connections, options.datagrams))
+
+
+def _loaded(stage: Stage, connections: int, datagrams: int) -> None:
+    with stage.restored():
+        print(Churn(stage).run(connections, datagrams))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""`python -m tests.stress.floods`: floods of forged packets, what becomes of them, and what each packet costs.
+
+Every flood comes twice: alone, when nothing but what is expected of it may be counted, and while clients are served, of
+whom none may be seen as somebody else or as the director.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipvsca.dataplane import DataPlane
+from ipvsca.kernel.maps import KEYS_AND_VALUES
+from tests.bench import applications as apps
+from tests.bench import storms
+from tests.bench.hooks import COST, Meter
+from tests.bench.programs import Where, run_time_kept
+from tests.bench.records import Judged, Results
+from tests.bench.run import Bench
+from tests.bench.stage import LIPS, Stage
+from tests.bench.storms import KNOWN_LIP, Kind
+from tests.kernel_state import wait_until
+from tests.rig import Ipvsca
+from tests.stress.command import play
+from tests.stress.traffic import connecting, exchanging
+
+FULL = 1_000_000
+FLOWS = 1_000
+"""That are in use meanwhile."""
+
+DIRECTOR, STRANGER = KNOWN_LIP, IPv4Address("198.18.0.1")
+"""The first address that a flood comes from; by default, the director's is trusted."""
+NOBODY_PORT = 54
+LPORTS = 60_000  # that a flood takes of each address
+WITHOUT_CLIENT = 1_000
+LOOK_EVERY_S = 0.1
+SYN_RECEIVED = "03"  # in /proc/net/tcp
+
+HEADER = """\
+| flood | packets | a second | ns a packet | entries | flows evicted | half-open | clients right | wrong | not shown |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+@dataclass(frozen=True)
+class Flood:
+    """A flood: what it is made of, what one packet of it counts, and which map it fills."""
+
+    name: str
+    kind: Kind
+    source: IPv4Address
+    counts: tuple[str, ...]
+    fills: str | None = None
+    port: int = NOBODY_PORT
+
+
+FLOODS = (
+    Flood("announcements of a stranger", Kind.ANNOUNCEMENT, STRANGER, ("refused_announcement_untrusted",)),
+    Flood("ipo of a stranger", Kind.IPO, STRANGER, ("refused_ipo_untrusted",)),
+    Flood("opp of a stranger", Kind.OPP, STRANGER, ("refused_opp_untrusted",)),
+    Flood("SYNs of a stranger", Kind.SYN_FLOOD, STRANGER, ("refused_syn_untrusted",), port=apps.BARE_PORT),
+    Flood("announcements", Kind.ANNOUNCEMENT, DIRECTOR, ("announcement_learnt", "flows_new"), "flows"),
+    Flood("ipo", Kind.IPO, DIRECTOR, ("ipo_learnt", "flows_new"), "flows"),
+    Flood("opp", Kind.OPP, DIRECTOR, ("opp_learnt", "flows_new"), "flows"),
+    Flood("SYNs", Kind.SYN_FLOOD, DIRECTOR, ("syn_learnt",), "handshakes", apps.BARE_PORT),
+)
+
+
+@dataclass(frozen=True)
+class Withstood:
+    """What a flood did."""
+
+    packets: int
+    rate: float
+    """Packets a second, while clients were served."""
+    entries: int
+    """In the map that it fills, after it."""
+    evicted: int
+    """Flows that had to go since the load, as `stats` tells."""
+    half_open: int
+    """Connections that the server waited for."""
+    nanoseconds: float
+    """That a packet takes in tc ingress."""
+    judged: Judged
+    """Of the clients that were served meanwhile."""
+
+
+def withstand(stage: Stage, flood: Flood, packets: int) -> Withstood:
+    """One flood: alone, then while clients are served. ipvsca is loaded.
+
+    Raises AssertionError where the flood does what it must not.
+    """
+    judged = Judged()
+
+    def blow() -> None:
+        storms.flood(stage, flood.kind, packets, flood.source, flood.port)
+
+    with apps.accept_loop(stage):
+        with _counts_alone(stage.ipvsca, dict.fromkeys(flood.counts, packets)):
+            nanoseconds = _cost(stage, blow)
+        half_open = _half_open(stage)
+        assert (half_open > 0) == (flood.kind is Kind.SYN_FLOOD), f"{flood.name}: {half_open} half-open connections"
+        with (
+            stage.naming_clients(Where.SYN),
+            connecting(stage, True, judged.add),
+            exchanging(stage, FLOWS, judged.add),
+        ):
+            began = time.monotonic()
+            blow()
+            rate = packets / (time.monotonic() - began)
+        if flood.kind is Kind.SYN_FLOOD:
+            _connect_without_client(stage, judged)
+    assert judged.is_clean, f"{flood.name}: {judged}"
+    evicted = _evicted(stage.ipvsca)
+    with DataPlane(stage.ipvsca.pin_path) as plane:
+        entries = _entries(plane, flood.fills) if flood.fills else 0
+    return Withstood(packets, rate, entries, evicted, half_open, nanoseconds, judged)
+
+
+def fill_connects(stage: Stage, connections: int) -> Withstood:
+    """So many connections, each of which leaves its way back in `connects`, while flows are in use."""
+    judged, restored = Judged(), partial(_count, stage.ipvsca, "tcp_restored_ack")
+    with apps.accept_loop(stage), exchanging(stage, FLOWS, judged.add):
+        before, began = restored(), time.monotonic()
+        with stage.naming_clients(Where.ACK), connecting(stage, True, judged.add):
+            while restored() < before + connections:
+                time.sleep(LOOK_EVERY_S)
+        rate = connections / (time.monotonic() - began)
+    assert judged.is_clean, judged
+    with DataPlane(stage.ipvsca.pin_path) as plane:
+        return Withstood(connections, rate, _entries(plane, "connects"), _evicted(stage.ipvsca), 0, 0, judged)
+
+
+@contextmanager
+def _counts_alone(ipvsca: Ipvsca, expected: Mapping[str, int]) -> Iterator[None]:
+    """Inside the block these counters grow by so much, and no other grows at all."""
+    before = ipvsca.counts()
+    yield
+    grown = {name: count - before[name] for name, count in ipvsca.counts().items() if count != before[name]}
+    assert grown == expected
+
+
+def _cost(stage: Stage, blow: Callable[[], None]) -> float:
+    """Nanoseconds a run of the program at tc ingress, without what it costs to measure."""
+    bench = Bench(stage, Results({}, {}), rounds=1, seconds=1, where=Where.SYN)
+    with run_time_kept(), Meter(bench) as meter:
+        (cost,) = meter.by_run({"flood": "ipvsca_eth"}, blow)["flood"][COST]
+    return cost
+
+
+def _half_open(stage: Stage) -> int:
+    rows = Path(f"/proc/{stage.server.pid}/net/tcp").read_text().splitlines()[1:]
+    return sum(row.split()[3] == SYN_RECEIVED for row in rows)
+
+
+def _connect_without_client(stage: Stage, judged: Judged) -> None:
+    """From ports of which SYNs have just told clients: those handshakes never ended, and these have none."""
+    with _counts_alone(stage.ipvsca, {"syn_learnt": LPORTS}):
+        storms.flood(stage, Kind.SYN_FLOOD, LPORTS, LIPS[0], apps.BARE_PORT)
+    before, without = stage.ipvsca.counts(), partial(_count, stage.ipvsca, "tcp_no_client")
+    with connecting(stage, False, judged.add):
+        assert wait_until(lambda: without() > before["tcp_no_client"] + WITHOUT_CLIENT)
+    after = stage.ipvsca.counts()
+    assert all(after[name] == before[name] for name in after if name.startswith("tcp_restored"))
+
+
+def _count(ipvsca: Ipvsca, name: str) -> int:
+    return ipvsca.counts()[name]
+
+
+def _evicted(ipvsca: Ipvsca) -> int:
+    """Flows that had to go until now, as `stats` tells once the daemon has swept; all others are there."""
+    with ipvsca.daemon("--no-load"):
+        total = {name: count["total"] for name, count in ipvsca.json("stats").items()}
+    with DataPlane(ipvsca.pin_path) as plane:
+        gone = total["flows_taken_over"] + total["flows_expired"] + total["flows_evicted"]
+        assert total["flows_new"] - gone == _entries(plane, "flows")
+    return int(total["flows_evicted"])
+
+
+def _entries(plane: DataPlane, name: str) -> int:
+    table = plane.table(name)
+    entries = sum(len(keys) for keys, _ in table.batches()) // ctypes.sizeof(KEYS_AND_VALUES[name][0])
+    assert entries <= table.max_entries
+    return entries
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 where everything was withstood."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stress.floods", description=__doc__)
+    parser.add_argument("--packets", type=int, default=FULL, help="of each flood; default: %(default)s")
+    options = parser.parse_args(arguments)
+    return play(lambda stage: _all(stage, options.packets))
+
+
+def _all(stage: Stage, packets: int) -> None:
+    print(HEADER)
+    for flood in FLOODS:
+        with stage.restored():
+            print(_row(flood.name, withstand(stage, flood, packets)), flush=True)
+    with stage.restored():
+        print(_row("connections, into `connects`", fill_connects(stage, packets // 5)))
+
+
+def _row(name: str, done: Withstood) -> str:
+    figures = [done.packets, round(done.rate), round(done.nanoseconds), done.entries, done.evicted, done.half_open]
+    judged = [done.judged.right, done.judged.wrong, done.judged.missing + done.judged.failed]
+    return "| " + " | ".join([name, *(f"{figure:,}" for figure in figures + judged)]) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

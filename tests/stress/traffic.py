@@ -1,0 +1,64 @@
+"""Clients of the bench's stage that go on until they are told to stop, and every address that a server saw of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+from tests.bench.applications import BARE_PORT, udp_echo
+from tests.bench.records import Judged
+from tests.bench.stage import END_TIMEOUT_S, LIPS, RIP, Stage
+from tests.bench.storms import FIRST_LPORT, NO_END_S, UDP_PORT, announce
+
+Judge = Callable[[Judged], None]
+
+FLOWS_LIP = LIPS[1]
+
+
+@contextmanager
+def connecting(stage: Stage, restored: bool, judge: Judge) -> Iterator[None]:
+    """One TCP connection after the other inside the block, some at once, to an accept_loop() that is there.
+
+    The server has to see the client that belongs to each one's source, or where it is not restored the source itself.
+    """
+    end = [str(RIP), str(BARE_PORT), "restored" if restored else "not"]
+    argv: list[str | Path] = [stage.program("connections"), *end, str(NO_END_S), "", *map(str, LIPS)]
+    with _running(stage, argv) as client:
+        yield
+        right, wrong, missing, failed, _ = _ended(client)
+        judge(Judged(int(right), int(wrong), int(missing), int(failed)))
+
+
+@contextmanager
+def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[None]:
+    """Datagrams of so many announced flows inside the block, each answered, in turn and some at once."""
+    announce(stage, flows, FLOWS_LIP)
+    end = [RIP, UDP_PORT, FLOWS_LIP, FIRST_LPORT, flows, NO_END_S]
+    with (
+        udp_echo(stage, True, judge),
+        _running(stage, [stage.program("datagrams"), *map(str, end)]) as client,
+    ):
+        yield
+        _, lost, _ = _ended(client)
+        judge(Judged(failed=int(lost)))
+
+
+@contextmanager
+def _running(stage: Stage, argv: list[str | Path]) -> Iterator[Popen[str]]:
+    client: Popen[str] = stage.client.popen(argv, cgroup=stage.client_cgroup, stdout=PIPE, stderr=PIPE, text=True)
+    try:
+        yield client
+    finally:
+        client.kill()
+        client.communicate()
+
+
+def _ended(client: Popen[str]) -> list[str]:
+    """What a client says once it is told to stop. Raises RuntimeError with its complaint where it has ended before."""
+    client.terminate()
+    said, complaint = client.communicate(timeout=END_TIMEOUT_S)
+    if client.returncode:
+        raise RuntimeError(f"a client ended with status {client.returncode}: {complaint}")
+    return said.split()
