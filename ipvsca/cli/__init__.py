@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from ipvsca import __version__
-from ipvsca.cli import check, get, list_, load, run, set_, stats, top, unload
 from ipvsca.cli.status import status_of
 from ipvsca.settings import DEFAULT_FILE
 
-VERBS: dict[str, ModuleType] = {
-    "load": load,
-    "unload": unload,
-    "run": run,
-    "check": check,
-    "stats": stats,
-    "list": list_,
-    "top": top,
-    "get": get,
-    "set": set_,
+VERBS = {
+    "load": "load",
+    "unload": "unload",
+    "run": "run",
+    "check": "check",
+    "stats": "stats",
+    "list": "list_",
+    "top": "top",
+    "get": "get",
+    "set": "set_",
 }
+"""Each verb's module."""
 
 _EPILOG = f"""\
 exit status:
@@ -46,13 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int | None:
-    parsed = parser().parse_args(arguments)
-    status: int | None = VERBS[parsed.verb].run(parsed)
+    words = sys.argv[1:] if arguments is None else arguments
+    parsed = parser([word for word in words[:1] if word in VERBS] or VERBS).parse_args(words)
+    status: int | None = module(parsed.verb).run(parsed)
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; manual pages and shell completion are made from it too."""
+def module(verb: str) -> ModuleType:
+    """Imported when it is asked for, so that no verb waits for what another one needs."""
+    return import_module(f"ipvsca.cli.{VERBS[verb]}")
+
+
+def parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
+    """The whole command line, or some verbs of it; manual pages and shell completion are made from it too."""
     whole = argparse.ArgumentParser(
         prog="ipvsca",
         description="Show applications the client behind a FULLNAT load balancer (LVS, DPVS), with eBPF.",
@@ -65,8 +73,9 @@ def parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE", help=f"configuration (TOML); default {DEFAULT_FILE}, where there is one"
     )
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, module in VERBS.items():
-        summary, _, rest = (module.__doc__ or "").partition("\n")
+    for name in names:
+        of_verb = module(name)
+        summary, _, rest = (of_verb.__doc__ or "").partition("\n")
         verb = verbs.add_parser(
             name,
             parents=[common],
@@ -75,5 +84,5 @@ def parser() -> argparse.ArgumentParser:
             epilog=rest.strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.arguments(verb)
+        of_verb.arguments(verb)
     return whole

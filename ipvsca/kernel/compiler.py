@@ -19,6 +19,7 @@ from ipvsca.kernel.programs import LOOKUP, LOOKUP_VARIANTS, PROGRAMS, LookupVari
 
 _NO_ATTACH_TYPE = -1
 _WARNINGS = ("-Wall", "-Wno-unused-function")
+_OPTIMIZED_ONCE = ("-Xclang", "-disable-llvm-passes")  # by bcc: what clang has done before it does all over again
 
 Flags = tuple[str, ...]
 
@@ -33,10 +34,14 @@ def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterat
     except (ImportError, OSError) as error:
         raise Problem(f"bcc cannot be used ({error}): {machine.INSTALL_BCC}") from error
 
-    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *flags]
+    class Module(BPF):  # type: ignore[misc]  # bcc has no types
+        def _trace_autoload(self) -> None:
+            """We load and attach by ourselves; bcc would read all of the kernel's symbols to find out what to."""
+
+    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *_OPTIMIZED_ONCE, *flags]
     with _said_by_bcc() as said:
         try:
-            module = BPF(text=text.encode(), cflags=cflags)
+            module = Module(text=text.encode(), cflags=cflags)
         except Exception as error:
             raise Problem(f"bcc cannot compile the programs: {_gist(said()) or error}") from error
     try:

@@ -201,10 +201,8 @@ class Interfaces:
         """True where it was not there before."""
         try:
             self._netlink.add_clsact(interface)
-        except OSError as error:
-            if error.errno == errno.EEXIST:
-                return False
-            raise
+        except FileExistsError:
+            return False
         return True
 
     def _place(self, interface: int) -> tuple[int, int]:

@@ -38,6 +38,7 @@ ACCEPT = app("c-accept")
 CLIENT = Endpoint.of("198.51.100.77", 7777)
 TRUSTED = ["10.90.0.0/24", "fd00:90::/64"]
 TIMEOUT_S = 10.0
+MOST_MEMORY_KB = 35_000
 
 
 class Daemon:
@@ -343,6 +344,15 @@ def test_settings_that_were_set_survive_a_restart(loaded: Ipvsca, tmp_path: Path
     loaded.run("set", "tcp_timeout=33")
     with running(loaded, tmp_path, "--no-load"):
         assert in_force(loaded).tcp_timeout == 33
+
+
+def test_little_memory_is_taken_also_where_programs_are_compiled_first(ipvsca: Ipvsca, tmp_path: Path) -> None:
+    try:
+        with running(ipvsca, tmp_path) as daemon:
+            status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+            assert int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) < MOST_MEMORY_KB
+    finally:
+        ipvsca.run("unload")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

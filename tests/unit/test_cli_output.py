@@ -527,7 +527,7 @@ def examples(text: str | None) -> list[str]:
     return [re.split(r"\s{3,}", line)[0].strip() for line in lines]
 
 
-EXAMPLES = examples(cli._EPILOG) + [example for name in VERBS for example in examples(cli.VERBS[name].__doc__)]
+EXAMPLES = examples(cli._EPILOG) + [example for name in VERBS for example in examples(cli.module(name).__doc__)]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

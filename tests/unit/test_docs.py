@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipvsca import counters, settings
-from ipvsca.cli import VERBS
+from ipvsca.cli import VERBS, module
 from ipvsca.counters import Meaning
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS, MEANINGS
@@ -108,7 +108,7 @@ def test_every_command_is_one(document: Path) -> None:
 
 
 def source_of(verb: str) -> str:
-    file = VERBS[verb].__file__
+    file = module(verb).__file__
     assert file is not None
     return Path(file).read_text()
 
