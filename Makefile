@@ -29,7 +29,8 @@ FUZZ := 60
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count fuzz floods churn lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count fuzz floods churn \
+	lint format lock audit wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -92,7 +93,7 @@ wheel: $(VENV)/ipvsca ## build the package into dist/
 	$(VENV)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 # Built beside the checkout, which is left as it is.
-DEB_SOURCES := bpf debian docs ipvsca monitoring systemd tools CHANGELOG.md README.md
+DEB_SOURCES := bpf debian docs ipvsca monitoring systemd tools CHANGELOG.md README.md SECURITY.md
 DEB_BUILD := build/deb/ipvsca
 VERSION = $(shell $(PYTHON) -Bc 'import ipvsca; print(ipvsca.__version__)')
 DATE = $(shell git log -1 --format=%cD 2>/dev/null || date -R)
@@ -111,13 +112,31 @@ SUITE := bookworm
 debtest: packages-debtest $(VENV)/ipvsca ## run the tests of the Debian package, in a fresh Debian that boots (root)
 	SUITE=$(SUITE) $(VENV)/pytest tests/packages
 
+# The tools that are named in pyproject.toml and all that they need, each with its version and SHA-256.
+LOCK := requirements-dev.txt
+UV := uv==0.13.9
+PIP_AUDIT := pip-audit==2.10.1
+
+lock: packages-venv ## renew the lock of the tools for development (needs PyPI)
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet $(UV)
+	$(PYTHON) -m tools.dependencies | build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --custom-compile-command 'make lock' --output-file $(LOCK) -
+
+audit: packages-venv ## ask PyPI whether what is in the lock has a known vulnerability (fails where it cannot tell)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet $(PIP_AUDIT)
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)
+
 clean: ## remove everything that make made
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -r {} +
 
-$(VENV)/ipvsca: pyproject.toml | packages-venv
+# Tools are those of the lock, byte by byte. What ipvsca itself imports is Debian's.
+$(VENV)/ipvsca: pyproject.toml $(LOCK) | packages-venv
 	$(PYTHON) -m venv --system-site-packages .venv
-	$(VENV)/pip install --quiet --editable '.[dev]'
+	$(VENV)/pip install --quiet --require-hashes --requirement $(LOCK)
+	$(VENV)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # What Debian merely recommends stays away, lest kernel headers come along. No service is started: nginx, unbound

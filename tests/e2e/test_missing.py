@@ -24,6 +24,7 @@ from ipvsca.kernel import bpf, compiler, layout
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.programs import Program
+from tests.e2e.privilege import MAPS_ARE_LOCKED_MEMORY, MEMORY, with_capabilities
 from tests.kernel_state import KernelState, settles
 from tests.lab import sandbox, tuntap
 from tests.lab.topology import Lab
@@ -33,10 +34,6 @@ Picture = Callable[[], KernelState]
 
 NOBODY = ["setpriv", "--reuid=65534", "--clear-groups"]
 NO_PERMISSION = "no permission to load BPF programs (CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF missing): run as root (sudo)"
-
-# Before Linux 5.11 maps count as locked memory of their user; to later kernels that limit means nothing.
-MAPS_ARE_LOCKED_MEMORY = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 11)
-MEMORY = ["prlimit", "--memlock=unlimited"] if MAPS_ARE_LOCKED_MEMORY else []
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +197,6 @@ def test_memory_that_may_not_be_locked(instance: Ipvsca, picture: Picture) -> No
     finally:
         instance.run("unload")
     settles(picture, before)
-
-
-def with_capabilities(*kept: str) -> list[str]:
-    """A prefix for root with no capabilities but these."""
-    return ["setpriv", f"--bounding-set={','.join(['-all', *(f'+{name}' for name in kept)])}", "--inh-caps=-all"]
 
 
 @pytest.mark.parametrize("verb", ["load", "run"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
-from ipvsca.address import Endpoint
+from ipvsca.address import Address, Endpoint
 from ipvsca.wire import announcement
 from ipvsca.wire.announcement import Announcement
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS, NO_OPERATION, build
@@ -255,17 +255,35 @@ speaker.sendto(b"hello", (target, port))
 """
 
 
-def test_a_user_without_privileges_on_a_trusted_machine_can_be_anyone(datagrams: Datagrams) -> None:
-    """What users' pings say is theirs to choose, where net.ipv4.ping_group_range lets them ping."""
-    machine, lport = datagrams.lab.director, 40404
-    server_end = Endpoint(ANY.rip, UDP_SERVER_PORT)
-    announced = Announcement(socket.IPPROTO_UDP, Endpoint(a.SERVER_GATEWAY_V4, lport), server_end, OTHER)
-    echo = announcement.build(announced)[20:]
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", PING]
-    with sysctl(machine, "ipv4/ping_group_range", "0 65534"), puppet(datagrams.lab) as server:
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c"]
+LPORT = 40404
+
+
+@pytest.mark.parametrize(
+    ("machine", "address", "shown"),
+    [
+        ("director", a.SERVER_GATEWAY_V4, OTHER),
+        ("server", ANY.rip, Endpoint(ANY.rip, LPORT)),
+    ],
+    ids=["of a trusted machine", "of the server itself"],
+)
+def test_a_user_without_privileges(datagrams: Datagrams, machine: str, address: Address, shown: Endpoint) -> None:
+    """What pings say is for users to choose, where net.ipv4.ping_group_range lets them ping. Loopback is not read."""
+    namespace: Namespace = getattr(datagrams.lab, machine)
+    told = Announcement(socket.IPPROTO_UDP, Endpoint(address, LPORT), Endpoint(ANY.rip, UDP_SERVER_PORT), OTHER)
+    echo = announcement.build(told)[20:]
+    with sysctl(namespace, "ipv4/ping_group_range", "0 65534"), puppet(datagrams.lab) as server:
         server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {UDP_SERVER_PORT}))")
-        machine.run([*nobody, str(ANY.rip), str(UDP_SERVER_PORT), echo.hex(), str(lport)])
-        assert server("s.recvfrom(99)") == (b"hello", (str(OTHER.address), OTHER.port))
+        namespace.run([*NOBODY, PING, str(ANY.rip), str(UDP_SERVER_PORT), echo.hex(), str(LPORT)])
+        assert server("s.recvfrom(99)") == (b"hello", (str(shown.address), shown.port))
+
+
+def test_a_user_without_privileges_cannot_write_ipo(datagrams: Datagrams) -> None:
+    option = build(OTHER, uoa.KIND)
+    write = f"import socket; socket.socket(type=socket.SOCK_DGRAM).setsockopt(socket.IPPROTO_IP, 4, {option!r})"
+    done = datagrams.lab.server.run([*NOBODY, write], check=False)
+    assert "PermissionError" in done.stderr or "Invalid argument" in done.stderr
+    assert datagrams.lab.server.run([sys.executable, "-c", write]).stderr == "", "root can"
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from zipfile import ZipFile
 
 import pytest
 
+from ipvsca.kernel import source
 from tests.lab.control import REPOSITORY
 from tests.lab.topology import Lab
-from tests.rig import Ipvsca
+from tests.rig import PROGRAMS, Ipvsca
 
 FOLDERS = ("ipvsca", "bpf")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
@@ -80,6 +81,8 @@ def test_installed_it_loads_and_unloads(environment: Path, lab: Lab, tmp_path: P
     installed = Installed(environment, lab, tmp_path)
     assert not installed.json("check", status=COULD_BUT_DOES_NOT)["is_restoring"]
     with installed.loaded():
-        assert installed.json("check")["is_restoring"]
+        found = installed.json("check")
+        assert found["is_restoring"]
+        assert found["source"] == dict.fromkeys(("here", "loaded"), source.digest(PROGRAMS))
     assert not installed.json("check", status=COULD_BUT_DOES_NOT)["is_restoring"]
     assert not installed.pin_path.exists()

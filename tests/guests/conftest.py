@@ -1,5 +1,3 @@
-"""Tests for which this machine's kernel does not do: they need a module, or a kernel that was booted in another way."""
+"""Tests for which this machine's kernel does not do: they need a module of it, its quiet, or another way to boot."""
 
-from tests.e2e.conftest import traffic
-
-__all__ = ["traffic"]
+from tests.e2e.conftest import traffic  # noqa: F401  (a fixture)

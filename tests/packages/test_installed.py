@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ipvsca.address import Endpoint
+from ipvsca.kernel import source
 from tests.apps.catalogue import app
 from tests.e2e.traffic import (
     IPV4,
@@ -30,6 +31,7 @@ from tests.lab import addresses as a
 from tests.lab.machine import Machine, booted
 from tests.lab.messages import Toa, Where
 from tests.lab.topology import Lab
+from tests.rig import PROGRAMS
 
 ACCEPT = app("c-accept")
 UNITS = ("ipvsca.service", "ipvsca-daemon.service")
@@ -124,6 +126,11 @@ def test_what_is_installed_restores(machine: Machine, package: Path, traffic: Tr
         assert counts["tcp_restored_ack"]["total"] == len(answers)
         assert f'\nipvsca_connections_total{{protocol="tcp",source="ack"}} {len(answers)}.0\n' in scrape(machine)
         assert machine.run("dpkg", "--verify", "ipvsca").stdout == ""
+        shipped = source.digest(PROGRAMS)
+        assert json.loads(machine.run("ipvsca", "check", "--json").stdout)["source"] == {
+            "here": shipped,
+            "loaded": shipped,
+        }
 
 
 def test_each_verb_by_hand(machine: Machine, package: Path, traffic: Traffic) -> None:
