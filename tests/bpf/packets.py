@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -39,5 +41,5 @@ def _syn(director: Endpoint, server: Endpoint, options: bytes, payload: bytes, f
     """`options` stand in the header byte for byte; `fields` are scapy's, and may make another segment of it."""
     assert len(options) % 4 == 0
     words = (toa.TCP_HEADER + len(options)) // 4
-    all_fields = {"sport": director.port, "dport": server.port, "seq": ISN, "flags": "S", "dataofs": words} | fields
-    return TCP(**all_fields) / Raw(options + payload)
+    usual: dict[str, Any] = {"sport": director.port, "dport": server.port, "seq": ISN, "flags": "S", "dataofs": words}
+    return TCP(**(usual | fields)) / Raw(options + payload)
