@@ -13,10 +13,10 @@ from tests.e2e.traffic import DUAL_V4, IPV4, IPV6, NAT64, Traffic, Way, own_addr
 from tests.rig import Ipvsca
 
 TLS = """
-import socket, struct
+import socket as sockets, struct
 def encrypt(connection):
     # Both ways with one key: TLS 1.2, AES-GCM-128 (struct tls12_crypto_info_aes_gcm_128 of linux/tls.h).
-    connection.setsockopt(socket.IPPROTO_TCP, 31, b"tls")
+    connection.setsockopt(sockets.IPPROTO_TCP, 31, b"tls")
     keys = struct.pack("HH8s16s4s8s", 0x0303, 51, bytes(8), bytes(range(16)), bytes(4), bytes(8))
     for way in (1, 2):
         connection.setsockopt(282, way, keys)
