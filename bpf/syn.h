@@ -5,6 +5,11 @@
 #include "layers.h"
 #include "toa.h"
 
+static __always_inline bool opens(const struct tcp *tcp)
+{
+	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *layers)
 {
 	const struct tcp *tcp;
@@ -14,7 +19,7 @@ static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *l
 	tcp = header_at(skb, layers->transport);
 	if ((const void *)(tcp + 1) > end_of(skb))
 		return false;
-	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+	return opens(tcp);
 }
 
 static __always_inline void refuse_syn(enum refusal refusal, const struct handshake *handshake)
