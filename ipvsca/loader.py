@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca import __version__
-from ipvsca.dataplane import DataPlane
+from ipvsca.dataplane import LONG_AGO, UNKNOWN, DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, layout, machine, source
 from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished, missing
@@ -103,7 +103,11 @@ def load(settings: Settings) -> Loaded:
         pins.make_folders()
         _refuse_other_layouts(plane, settings)
         compile_ = not _is_current(pins, settings)
+        is_replacing = (pins.maps / "handshakes").exists()
         with _programs(pins, compile_, settings, steps) as programs:
+            if compile_:
+                plane.say_told(UNKNOWN if is_replacing else LONG_AGO)
+                steps.on_failure(_say_told_now, plane)
             changes = [
                 *_apply(plane, settings, steps),
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
@@ -111,6 +115,8 @@ def load(settings: Settings) -> Loaded:
             ]
             if compile_:
                 _commit(pins, programs, plane, steps)
+                if is_replacing:
+                    _say_told_now(plane)
         return Loaded(compile_, tuple(changes), tuple(missing(settings.interfaces)))
 
 
@@ -382,6 +388,11 @@ def _set_filter(interfaces: Interfaces, interface: Interface, program: int | Non
         interfaces.detach(interface, root)
     else:
         interfaces.attach(interface, program, bpf.program_id(program), root)
+
+
+def _say_told_now(plane: DataPlane) -> None:
+    """No later than now by programs that did not say so: those that run from now on do, or do not ask."""
+    plane.say_told(time.monotonic_ns())
 
 
 def _commit(pins: Pins, programs: Programs, plane: DataPlane, steps: Steps) -> None:
