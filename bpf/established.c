@@ -26,18 +26,22 @@ static __always_inline void handshake_of(struct bpf_sock_ops *ops, struct handsh
 }
 
 /* The option of the segment that ended the handshake: the ACK, or where that was lost the first data. */
-static __always_inline bool learn_from_ack(struct bpf_sock_ops *ops, const struct address *lip, struct client *client)
+static __always_inline enum toa_verdict read_option(struct bpf_sock_ops *ops, const struct settings *settings,
+						    struct client *client)
 {
-	const struct settings *settings = current_settings();
 	const struct tcp *tcp = ops->skb_data;
 	const void *end = ops->skb_data_end;
-	enum toa_verdict verdict;
-	enum refusal refusal;
 
 	/* TCP_REPAIR establishes a connection without a segment; TCP fast open does it with the SYN */
-	if (!settings || (const void *)(tcp + 1) > end)
-		return false;
-	verdict = toa_parse(tcp, end, settings, client);
+	if ((const void *)(tcp + 1) > end)
+		return TOA_ABSENT;
+	return toa_parse(tcp, end, settings, client);
+}
+
+static __always_inline bool is_believed(enum toa_verdict verdict, const struct address *lip, __u64 now_ns)
+{
+	enum refusal refusal;
+
 	if (verdict == TOA_ABSENT)
 		return false;
 	if (verdict != TOA_FOUND)
@@ -46,32 +50,32 @@ static __always_inline bool learn_from_ack(struct bpf_sock_ops *ops, const struc
 		refusal = REFUSED_UNTRUSTED;
 	else
 		return true;
-	count_from(COUNTER_refused_ack_malformed + refusal, lip, bpf_ktime_get_ns());
+	count_from(COUNTER_refused_ack_malformed + refusal, lip, now_ns);
 	return false;
 }
 
-static __always_inline bool learn_from_syn(const struct handshake *handshake, struct client *client)
+static __always_inline bool learn_from_syn(const struct handshake *handshake, const struct settings *settings,
+					   __u64 now_ns, struct client *client)
 {
-	const struct settings *settings = current_settings();
 	struct client *told = handshakes.lookup((struct handshake *)handshake);
 	bool fresh;
 
-	if (!settings || !told)
+	if (!told)
 		return false;
 	*client = *told;
 	/* another CPU may have given the entry's memory to another handshake while we read: then there is none to delete */
 	if (handshakes.delete((struct handshake *)handshake) || client->is_doubtful)
 		return false;
-	fresh = bpf_ktime_get_ns() - client->learnt_ns < settings->tcp_timeout_ns;
+	fresh = is_within(client->learnt_ns, now_ns, settings->tcp_timeout_ns);
 	if (!fresh)
 		count(COUNTER_syn_expired);
 	return fresh;
 }
 
 /* An announcement named the client of this connection ahead of it. */
-static __always_inline bool learn_from_flow(const struct handshake *handshake, struct client *client)
+static __always_inline bool learn_from_flow(const struct handshake *handshake, const struct settings *settings,
+					    __u64 now_ns, struct client *client)
 {
-	const struct settings *settings = current_settings();
 	struct flow flow = {
 		.lip = handshake->lip,
 		.rip = handshake->rip,
@@ -79,11 +83,8 @@ static __always_inline bool learn_from_flow(const struct handshake *handshake, s
 		.rport = handshake->rport,
 		.protocol = PROTOCOL_TCP,
 	};
-	struct learnt *learnt;
+	struct learnt *learnt = find_flow(&flow, settings->tcp_timeout_ns, now_ns);
 
-	if (!settings)
-		return false;
-	learnt = find_flow(&flow, settings->tcp_timeout_ns, bpf_ktime_get_ns());
 	if (!learnt)
 		return false;
 	*client = learnt->client;
@@ -96,40 +97,40 @@ static __always_inline bool learn_from_flow(const struct handshake *handshake, s
 /* Where a TCP connect to this client has to go. */
 static __always_inline void keep_way_back(const struct handshake *handshake, const struct client *client)
 {
-	const struct settings *settings = current_settings();
 	struct endpoint end = { .address = client->address, .port = client->port };
 	struct director director = {
 		.local = { .address = handshake->lip, .port = handshake->lport },
 		.learnt_ns = client->learnt_ns,
 	};
 
-	if (settings && settings->tcp_connect)
-		connects.update(&end, &director);
+	connects.update(&end, &director);
 }
 
 /*
- * Who is behind this connection; gives the counter to count it under. A director that writes the option into one of both
- * segments may pass on what a client has put into the other one: where they disagree, nobody is believed.
+ * Who is behind this connection; gives the counter to count it under. `client` is what the ACK's option says. A director that
+ * writes the option into one of both segments may pass on what a client has put into the other one: where they disagree,
+ * nobody is believed.
  */
-static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct handshake *handshake,
+static __always_inline __u32 find_client(const struct handshake *handshake, enum toa_verdict verdict,
+					 const struct settings *settings, const struct told *told, __u64 now_ns,
 					 struct client *client)
 {
-	struct client of_ack = { .learnt_from = LEARNT_FROM_ACK };
-	struct client of_flow = {};
-	/* The walk over the options first: the verifier repeats it for every way that leads there. */
-	bool told_by_ack = learn_from_ack(ops, &handshake->lip, &of_ack);
+	struct client of_syn = {}, of_flow = {};
+	bool told_by_ack = is_believed(verdict, &handshake->lip, now_ns);
 	/* What came ahead of the connection goes with it, needed or not: the next one on these ports has its own. */
-	bool told_by_syn = learn_from_syn(handshake, client);
-	bool told_by_flow = learn_from_flow(handshake, &of_flow);
+	bool told_by_syn =
+		may_be_kept(told->by_syn_ns, now_ns, settings) && learn_from_syn(handshake, settings, now_ns, &of_syn);
+	bool told_by_flow = may_be_kept(told->by_announcement_ns, now_ns, settings) &&
+			    learn_from_flow(handshake, settings, now_ns, &of_flow);
 
-	if (told_by_syn && told_by_ack && !is_same_client(client, &of_ack))
+	if (told_by_syn && told_by_ack && !is_same_client(client, &of_syn))
 		return COUNTER_refused_ack_conflict;
-	if (told_by_syn)
+	if (told_by_syn) {
+		*client = of_syn;
 		return COUNTER_tcp_restored_syn;
-	if (told_by_ack) {
-		*client = of_ack;
-		return COUNTER_tcp_restored_ack;
 	}
+	if (told_by_ack)
+		return COUNTER_tcp_restored_ack;
 	if (told_by_flow) {
 		*client = of_flow;
 		return COUNTER_tcp_restored_announcement;
@@ -139,27 +140,37 @@ static __always_inline __u32 find_client(struct bpf_sock_ops *ops, const struct 
 
 static __always_inline void restore(struct bpf_sock_ops *ops)
 {
+	const struct settings *settings = current_settings();
+	struct client client = { .learnt_from = LEARNT_FROM_ACK };
+	const struct told *told = when_told();
 	struct bpf_sock *socket = ops->sk;
 	struct handshake handshake;
-	struct client client = {};
+	enum toa_verdict verdict;
+	__u64 now_ns;
 	__u32 event;
 
-	if (!socket)
+	if (!socket || !settings || !told)
 		return;
+	/* The walk over the options first: the verifier repeats it for every way that leads there. */
+	verdict = read_option(ops, settings, &client);
+	now_ns = bpf_ktime_get_ns();
+	if (verdict == TOA_ABSENT && !may_be_kept(told->by_syn_ns, now_ns, settings) &&
+	    !may_be_kept(told->by_announcement_ns, now_ns, settings))
+		return count(COUNTER_tcp_no_client);
 	handshake_of(ops, &handshake);
-	event = find_client(ops, &handshake, &client);
+	event = find_client(&handshake, verdict, settings, told, now_ns, &client);
 	if (event == COUNTER_tcp_no_client || event == COUNTER_refused_ack_conflict)
 		count(COUNTER_tcp_no_client);
 	if (event == COUNTER_tcp_no_client)
 		return;
-	client.learnt_ns = bpf_ktime_get_ns();
+	client.learnt_ns = now_ns;
 	if (event != COUNTER_refused_ack_conflict) {
-		if (clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
-			keep_way_back(&handshake, &client);
-		else
+		if (!clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE))
 			event = COUNTER_refused_ack_memory;
+		else if (settings->tcp_connect)
+			keep_way_back(&handshake, &client);
 	}
-	count_from(event, &handshake.lip, client.learnt_ns);
+	count_from(event, &handshake.lip, now_ns);
 }
 
 int ipvsca_sockops(struct bpf_sock_ops *ops)

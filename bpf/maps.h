@@ -24,6 +24,9 @@ PINNED("sk_storage", clients, int, struct client, 0, BPF_F_NO_PREALLOC);
 /* The client that a SYN told. Written by ingress.c, taken over by established.c. */
 PINNED("lru_hash", handshakes, struct handshake, struct client, MAX_HANDSHAKES, 0);
 
+/* One entry. Written by ingress.c and the loader, read by established.c, which spares the lookups in `handshakes` and `flows`. */
+PINNED("array", told, __u32, struct told, 1, 0);
+
 /* The clients of flows. Written by ingress.c, read by recvmsg.c and sendmsg.c; the kernel drops what was not used longest. */
 PINNED("lru_hash", flows, struct flow, struct learnt, MAX_FLOWS, 0);
 

@@ -5,6 +5,11 @@
 #include "layers.h"
 #include "toa.h"
 
+static __always_inline bool opens(const struct tcp *tcp)
+{
+	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *layers)
 {
 	const struct tcp *tcp;
@@ -14,7 +19,7 @@ static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *l
 	tcp = header_at(skb, layers->transport);
 	if ((const void *)(tcp + 1) > end_of(skb))
 		return false;
-	return (tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+	return opens(tcp);
 }
 
 static __always_inline void refuse_syn(enum refusal refusal, const struct handshake *handshake)
@@ -30,10 +35,11 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	enum toa_verdict verdict;
 	const struct tcp *tcp;
 	struct client *known;
+	struct told *told = when_told();
 	__u32 ip_end = 0, header;
 
 	tcp = header_at(skb, layers->transport);
-	if (!settings || (const void *)(tcp + 1) > end_of(skb))
+	if (!settings || !told || (const void *)(tcp + 1) > end_of(skb))
 		return;
 	header = tcp_words(tcp) * 4;
 	if (header == sizeof(*tcp))
@@ -59,6 +65,7 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	if (!is_trusted(&handshake.lip))
 		return refuse_syn(REFUSED_UNTRUSTED, &handshake);
 	client.learnt_ns = bpf_ktime_get_ns();
+	is_told(&told->by_syn_ns, client.learnt_ns);
 	known = handshakes.lookup(&handshake);
 	if (known && !is_same_client(known, &client)) {
 		/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */

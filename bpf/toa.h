@@ -32,15 +32,14 @@ static __always_inline bool is_client_kind(const struct settings *settings, __u8
 	return settings->kinds[kind >> 6] >> (kind & 63) & 1;
 }
 
-static __always_inline enum toa_verdict toa_read(const __u8 *option, __u8 length, const void *end,
-						 struct client *client)
+static __always_inline enum toa_verdict toa_read(const __u8 *option, const void *end, struct client *client)
 {
 	const __be32 *address = (const void *)(option + 4);
 
 	if (option + TOA_LENGTH_IPV4 > (const __u8 *)end)
 		return TOA_MALFORMED;
 	client->port = *(const __be16 *)(option + 2);
-	if (length == TOA_LENGTH_IPV4) {
+	if (option[1] == TOA_LENGTH_IPV4) {
 		client->address = mapped(address[0]);
 	} else {
 		if (option + TOA_LENGTH_IPV6 > (const __u8 *)end)
@@ -54,25 +53,20 @@ static __always_inline enum toa_verdict toa_read(const __u8 *option, __u8 length
 }
 
 /*
- * Read the client from `length` bytes of options, which follow the fixed part of a header. Of those that are of `kind` (0: of a
- * kind in `settings`) the first one decides that has the length of an address.
+ * Walk over `length` bytes of options, which follow the fixed part of a header. Of those that are of `kind` (0: of a kind in
+ * `settings`) the first one decides that has the length of an address; `at` is its offset where the verdict is TOA_FOUND.
  */
-static __always_inline enum toa_verdict options_parse(const __u8 *options, __u32 length, const void *end, __u8 kind,
-						      const struct settings *settings, struct client *client)
+static __always_inline enum toa_verdict options_walk(const __u8 *options, __u64 length, const void *end, __u8 kind,
+						     const struct settings *settings, __u64 *at)
 {
-	/* as numbers that the verifier knows, they would be followed through all passes, one beside the other: four times the work */
-	__u32 none = TOA_ABSENT + UNKNOWN_ZERO(options[-1]);
-	__u32 other = TOA_LENGTH + UNKNOWN_ZERO(options[-1]);
-	__u32 verdict = none, at = 0;
-
-	if (options + length > (const __u8 *)end)
-		return TOA_MALFORMED;
+	/* as a number that the verifier knows, it would be followed through all passes, beside the other: twice the work */
+	__u64 other_length = UNKNOWN_ZERO(options[-1]);
 
 #pragma clang loop unroll(disable)
-	/* A header without our option has 3 to 5 of them; 40 passes are for one that is all NOPs. */
-	for (int pass = 0; pass < MAX_OPTIONS && at < length; pass++) {
-		const __u8 *option = options + at;
-		__u32 size = 1;
+	/* A header without our option has 3 to 6 of them; 40 passes are for one that is all NOPs. */
+	for (__u64 pass = 0; pass < MAX_OPTIONS && *at < length; pass++) {
+		const __u8 *option = options + *at;
+		__u64 size = 1;
 
 		if (option + 1 > (const __u8 *)end || option[0] == OPTION_END_OF_LIST)
 			break;
@@ -80,18 +74,32 @@ static __always_inline enum toa_verdict options_parse(const __u8 *options, __u32
 			if (option + 2 > (const __u8 *)end)
 				return TOA_MALFORMED;
 			size = option[1];
-			if (size < 2 || at + size > length)
+			if (size < 2 || *at + size > length)
 				return TOA_MALFORMED;
 			if (kind ? option[0] == kind : is_client_kind(settings, option[0])) {
 				if (size == TOA_LENGTH_IPV4 || size == TOA_LENGTH_IPV6)
-					return toa_read(option, size, end, client);
-				verdict = other;
+					return TOA_FOUND;
+				other_length = size;
 			}
 		}
-		/* `at` is under 64 here anyway; said with a mask, every pass looks alike to the verifier */
-		at = (at + size) & 63;
+		/* the offset is under 64 here anyway; said with a mask, every pass looks alike to the verifier */
+		*at = (*at + size) & 63;
 	}
-	return verdict;
+	return other_length ? TOA_LENGTH : TOA_ABSENT;
+}
+
+/* Read the client from such options. */
+static __always_inline enum toa_verdict options_parse(const __u8 *options, __u64 length, const void *end, __u8 kind,
+						      const struct settings *settings, struct client *client)
+{
+	enum toa_verdict verdict;
+	__u64 at = 0;
+
+	if (options + length > (const __u8 *)end)
+		return TOA_MALFORMED;
+	verdict = options_walk(options, length, end, kind, settings, &at);
+	FORGET_ORIGIN(verdict); /* or what is found is worked on within the walk, whose passes pay for it */
+	return verdict == TOA_FOUND ? toa_read(options + at, end, client) : verdict;
 }
 
 /*

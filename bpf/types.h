@@ -125,6 +125,15 @@ struct received {
 	__u64 thread; /* a number that no other thread has at the time */
 };
 
+/*
+ * When a client was told last ahead of its TCP connection: where that is long ago, a connection has nothing to look for. 0 where it
+ * is not known: programs of another version may have learnt clients. CLOCK_MONOTONIC.
+ */
+struct told {
+	__u64 by_syn_ns;
+	__u64 by_announcement_ns;
+};
+
 struct prefix {
 	__u32 length; /* bits, 0 to 128, counted in the 16-byte form */
 	struct address address;

@@ -56,7 +56,7 @@ static __always_inline enum uoa_verdict opp_parse(const struct opp *opp, const v
 	*length = OPP_FIXED + opp->size;
 	if ((opp->size != TOA_LENGTH_IPV4 && opp->size != TOA_LENGTH_IPV6) || opp->length != bpf_htons(*length))
 		return UOA_LENGTH;
-	return (enum uoa_verdict)toa_read(&opp->kind, opp->size, end, client);
+	return (enum uoa_verdict)toa_read(&opp->kind, end, client);
 }
 
 /* Fill the rest of a flow that has its addresses. `room` is how many bytes IP has left for the datagram. False where it does not fit. */

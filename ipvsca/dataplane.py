@@ -21,6 +21,8 @@ from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_un
 from ipvsca.settings import DEFAULTS, Network, Settings
 
 NANOSECONDS = 1_000_000_000
+UNKNOWN = 0
+LONG_AGO = -(1 << 62)  # 146 years before the machine started
 _MAPPED_BITS = V4_MAPPED.prefixlen
 _ALL_IPV4 = IPv4Network("0.0.0.0/0")
 
@@ -116,6 +118,10 @@ class DataPlane:
             running.kinds[kind // 64] |= 1 << kind % 64
         self.table("settings").put(ONLY, running)
         self._trust(settings.trusted)
+
+    def say_told(self, moment_ns: int) -> None:
+        """When a client was told last ahead of its TCP connection (CLOCK_MONOTONIC), LONG_AGO or UNKNOWN."""
+        self.table("told").put(ONLY, layout.Told(moment_ns, moment_ns))
 
     def _trusted(self) -> tuple[Network, ...]:
         entries = self.table("trusted").items()

@@ -18,6 +18,8 @@ from ipvsca.settings import Settings
 
 _UOA = ("ipo", "opp")
 _OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt", "ipo_learnt", "opp_learnt")
+_AT_INGRESS = tuple(f"{refused}{what}_" for refused in ("", "refused_") for what in ("syn", "announcement", *_UOA))
+"""What the names of counters begin with that count at tc ingress."""
 
 _UNTRUSTED = "a director is missing in `trusted`, or somebody else sends options: they are not believed"
 _MALFORMED = "a director, or something between, writes broken TCP headers"
@@ -74,6 +76,13 @@ NO_OPTION = (
     "connections arrive, none with an option: do the directors send one, of a kind in tcpopt_addr, and do connections"
     " come through them at all?"
 )
+
+ONLY_ACK = (
+    "every client came in the ACK: where no UDP is restored, interfaces = [] in the file spares each packet the way"
+    " through tc"
+)
+ENOUGH = 10_000
+"""So many clients tell where directors put their option."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ def examine(settings: Settings) -> Health:
     return Health(
         tuple(_requirements(settings)),
         attachments(settings),
-        tuple(_hints(counts)),
+        tuple(_hints(counts, settings)),
         max(seen, key=lambda count: count.last_ns, default=None),
         _lookup_variant(settings.pin_path),
         Source(source.digest(wanted(settings)), _loaded_digest(settings.pin_path)),
@@ -264,7 +273,7 @@ def _is_pinned(mark: Mark, pins: Pins) -> bool:
     return False
 
 
-def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:
+def _hints(counts: Mapping[str, Count], settings: Settings) -> Iterator[Hint]:
     for name, text in _HINTS.items():
         if name in counts and counts[name].total:
             yield Hint(counts[name], text)
@@ -272,3 +281,7 @@ def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:
     told = (count.total for name, count in counts.items() if name in _OPTION_SEEN or count.meaning.is_refusal)
     if without and without.total and not any(told):
         yield Hint(without, NO_OPTION)
+    in_ack = counts.get("tcp_restored_ack")
+    at_ingress = (count.total for name, count in counts.items() if name.startswith(_AT_INGRESS))
+    if in_ack and in_ack.total >= ENOUGH and settings.interfaces and not any(at_ingress):
+        yield Hint(in_ack, ONLY_ACK)

@@ -138,6 +138,12 @@ class Received(ctypes.Structure):
     _fields_ = [("flow", Flow), ("thread", ctypes.c_uint64)]
 
 
+class Told(ctypes.Structure):
+    """struct told: CLOCK_MONOTONIC, 0 where it is not known."""
+
+    _fields_ = [("by_syn_ns", ctypes.c_uint64), ("by_announcement_ns", ctypes.c_uint64)]
+
+
 class Prefix(ctypes.Structure):
     """struct prefix, the key of an LPM trie. `length` is in bits of the 16-byte form."""
 

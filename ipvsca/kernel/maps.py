@@ -19,6 +19,7 @@ Value = TypeVar("Value", bound=Any)
 KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "clients": (ctypes.c_int32, layout.Client),
     "handshakes": (layout.Handshake, layout.Client),
+    "told": (ctypes.c_uint32, layout.Told),
     "flows": (layout.Flow, layout.Learnt),
     "replies": (layout.Reply, layout.Flow),
     "connects": (layout.PackedEndpoint, layout.Director),

@@ -30,16 +30,19 @@ SUITE = "bookworm"
 
 NOT_LOADED = "not loaded"
 EMPTY_FILTER = "empty tc filter"
+NO_INTERFACES = "in ACK, no interfaces"
 VARIANTS = {
     NOT_LOADED: ("ack", "not"),
     EMPTY_FILTER: ("ack", "not"),
     "no option": ("none", "not"),
     "option in ACK": ("ack", "restored"),
     "option in SYN": ("syn", "restored"),
+    NO_INTERFACES: ("ack", "restored"),
 }
 """By name: where the option is, and whether clients are to be seen. Announcements come where there are options.
 
-ipvsca is loaded in all but the first two. The second has a filter that does nothing: what tc itself takes.
+ipvsca is loaded in all but the first two. The second has a filter that does nothing: what tc itself takes. In the last
+one `interfaces` is empty, and of UDP the flows are known that were announced before.
 """
 
 Counts = dict[str, dict[str, int]]
@@ -67,6 +70,7 @@ route add 10.90.0.0/16 via 10.80.0.1
 CGROUP = Path("/sys/fs/cgroup/bench")
 CONFIGURATION = f'cgroup = "{CGROUP}"\ninterfaces = ["tap0"]\n'
 CONFIG = Path("/tmp/bench.toml")
+CONFIG_NO_INTERFACES = Path("/tmp/bench-no-interfaces.toml")
 DO_NOTHING = "1,6 0 0 0"  # classic BPF: return 0, no match
 SET_UP = {
     EMPTY_FILTER: [
@@ -77,6 +81,7 @@ SET_UP = {
         ["tc", "qdisc", "del", "dev", "tap0", "clsact"],
         [sys.executable, "-m", "ipvsca", "load", "--config", str(CONFIG)],
     ],
+    NO_INTERFACES: [[sys.executable, "-m", "ipvsca", "load", "--config", str(CONFIG_NO_INTERFACES)]],
 }
 """Commands ahead of a variant; what they do stays."""
 
@@ -166,6 +171,7 @@ def _counted() -> Counts:
     Path("/proc/sys/net/ipv6/conf/tap0/disable_ipv6").write_text("1")
     CGROUP.mkdir()
     CONFIG.write_text(CONFIGURATION)
+    CONFIG_NO_INTERFACES.write_text(CONFIGURATION.replace('["tap0"]', "[]"))
     counts: Counts = {}
     for variant, arguments in VARIANTS.items():
         for command in SET_UP.get(variant, []):

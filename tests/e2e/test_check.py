@@ -20,7 +20,7 @@ import pytest
 from ipvsca import __version__, cli, counters, loader, settings
 from ipvsca.address import Endpoint
 from ipvsca.dataplane import DataPlane
-from ipvsca.health import NO_OPTION
+from ipvsca.health import ENOUGH, NO_OPTION, ONLY_ACK
 from ipvsca.kernel import bpf, layout, source
 from ipvsca.kernel.maps import KEYS_AND_VALUES, possible_cpus
 from ipvsca.kernel.programs import INGRESS_ETHERNET, Program
@@ -150,6 +150,14 @@ def _loaded(instance: Ipvsca) -> Iterator[None]:
             )
     yield
     instance.configure()
+
+
+def count(instance: Ipvsca, name: str, total: int) -> None:
+    """Have a counter stand there, on each CPU."""
+    counter = layout.Counter(count=total, last_ns=time.monotonic_ns())
+    index = next(meaning.index for meaning in counters.meanings() if meaning.name == name)
+    with bpf.opened(instance.pin_path / "maps" / "counters") as fd:
+        bpf.update(fd, bytes(ctypes.c_uint32(index)), bytes(counter) * possible_cpus())
 
 
 loaded = pytest.mark.usefixtures("_loaded")
@@ -684,3 +692,23 @@ def test_handshakes_that_take_too_long(traffic: Traffic, instance: Ipvsca, check
             ACCEPT.ask(client)
     found = check()
     assert notes(found)["syn_expired"] == "handshakes take longer than tcp_timeout: raise it"
+
+
+@loaded
+@pytest.mark.parametrize("others", ["syn_learnt", "announcement_learnt", "refused_announcement_kind", "opp_learnt"])
+def test_nothing_comes_but_options_in_the_ack(instance: Ipvsca, check: Check, others: str) -> None:
+    """Where tc ingress is of no use, that is said; not on the word of a few, and not where anything else comes."""
+    count(instance, "tcp_restored_ack", (ENOUGH - 1) // possible_cpus())
+    assert notes(check()) == {}
+    count(instance, "tcp_restored_ack", ENOUGH)
+    assert notes(check()) == {"tcp_restored_ack": ONLY_ACK}
+    count(instance, others, 1)
+    assert "tcp_restored_ack" not in notes(check())
+
+
+@loaded
+def test_tc_ingress_is_not_used_anyway(instance: Ipvsca, check: Check) -> None:
+    instance.configure(interfaces=[])
+    load(instance)
+    count(instance, "tcp_restored_ack", ENOUGH)
+    assert notes(check()) == {}

@@ -155,5 +155,5 @@ def test_some_instructions_are_no_growth() -> None:
 def test_the_table_of_counts_shows_what_is_added() -> None:
     run = counts.Run("6.1", counted(10_000, 11_000) | {"announcement": {"option in ACK": 12_000}})
     rows = counts.table(run).rows
-    assert rows[0] == ["SYN", "10,000", "", "", "+1,000", ""]
-    assert rows[1] == ["announcement", "", "", "", "12,000", ""]
+    assert rows[0] == ["SYN", "10,000", "", "", "+1,000", "", ""]
+    assert rows[1] == ["announcement", "", "", "", "12,000", "", ""]
