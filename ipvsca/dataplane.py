@@ -146,10 +146,10 @@ class DataPlane:
         """What sweeps took out of the flows, and what the kernel dropped to make room."""
         return self.table("swept").get(ONLY) or layout.Swept()
 
-    def flows(self) -> Iterator[tuple[layout.Flow, layout.Learnt]]:
+    def flows(self) -> Iterator[tuple[layout.FlowKey, layout.Learnt]]:
         """Every flow, once; entries past their time are among them until they are swept."""
         for flow, learnt in self.table("flows").batched_items():
-            if not learnt.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
+            if not learnt.client.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
                 yield flow, learnt
 
     def handshakes(self) -> Iterator[tuple[layout.Handshake, layout.Client]]:

@@ -11,9 +11,9 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
 from ipvsca.kernel.sockets import restored_connections
 
-_KEY = ctypes.sizeof(layout.Flow)
+_KEY = ctypes.sizeof(layout.FlowKey)
 _VALUE = ctypes.sizeof(layout.Learnt)
-_LIP = slice(layout.Flow.lip.offset, layout.Flow.lip.offset + layout.Flow.lip.size)
+_LIP = slice(layout.FlowKey.lip.offset, layout.FlowKey.lip.offset + layout.FlowKey.lip.size)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _flows(plane: DataPlane) -> Counter[Address]:
     """Slices of bytes, because a loop over a million structures takes seconds."""
     found: Counter[bytes] = Counter()
     for keys, values in plane.table("flows").batches():
-        is_ambiguous = values[layout.Learnt.is_ambiguous.offset :: _VALUE]
+        is_ambiguous = values[layout.IS_AMBIGUOUS_AT :: _VALUE]
         found.update(
             keys[at + _LIP.start : at + _LIP.stop]
             for at, leads_to_others in zip(range(0, len(keys), _KEY), is_ambiguous, strict=True)

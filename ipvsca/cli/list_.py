@@ -129,7 +129,7 @@ def _of_handshake(handshake: layout.Handshake, told: layout.Client, now_ns: int,
     )
 
 
-def _of_flow(flow: layout.Flow, learnt: layout.Learnt, now_ns: int, timeout_s: int) -> Row:
+def _of_flow(flow: layout.FlowKey, learnt: layout.Learnt, now_ns: int, timeout_s: int) -> Row:
     idle = _seconds(now_ns - learnt.used_ns)
     return Row(
         _PROTOCOLS[flow.protocol],
