@@ -251,18 +251,13 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 	replies.update(&reply, &way);
 }
 
-/* Whom a socket of this end answers in such a way; nothing where none was ever written for one. */
-static __always_inline struct endpoint *find_way(struct reply *reply)
+static __always_inline struct endpoint *way_at(struct reply *reply)
 {
 	return is_set(hint_of_reply(reply)) ? replies.lookup(reply) : 0;
 }
 
-/*
- * Fill `flow`, of which LIP and lport are not known, with the flow through which `client` is answered. False where none is known,
- * and where its lport belongs to another client by now: what is meant for one client must never reach another.
- */
-static __always_inline bool find_way_back(const struct endpoint *client, const struct settings *settings,
-					  struct flow *flow)
+/* Fill `flow`, of which LIP and lport are not known, with the one through which `client` was answered last. False for none. */
+static __always_inline bool find_way(const struct endpoint *client, struct flow *flow)
 {
 	struct reply reply = {
 		.client = client->address,
@@ -270,29 +265,41 @@ static __always_inline bool find_way_back(const struct endpoint *client, const s
 		.rport = flow->rport,
 		.rip_mark = mark_of(&flow->rip),
 	};
-	const struct endpoint *way = find_way(&reply);
-	struct learnt *learnt;
-	struct client held;
-	__u64 now_ns;
+	const struct endpoint *way = way_at(&reply);
 
 	if (!way && reply.rip_mark) {
 		/* a socket made for one client, bound to our address, while the one that received is bound to none */
 		reply.rip_mark = 0;
-		way = find_way(&reply);
+		way = way_at(&reply);
 	}
 	if (!way)
 		return false;
-	flow->lip = way->address; /* a copy: what is verified below is what is used */
+	flow->lip = way->address; /* a copy: what is verified is what is used */
 	flow->lport = way->port;
-	now_ns = bpf_ktime_get_ns();
-	learnt = find_flow(flow, settings->udp_timeout_ns, now_ns);
+	return true;
+}
+
+/* Whether this is a flow of this client. Its lport may belong to another one by now: what is meant for one must never reach another. */
+static __always_inline bool is_flow_of(const struct flow *flow, const struct endpoint *client, __u64 timeout_ns,
+				       __u64 now_ns)
+{
+	struct learnt *learnt = find_flow(flow, timeout_ns, now_ns);
+	struct client held;
+
 	if (!learnt)
 		return false;
 	held = learnt->client;
 	if (!is_still_of(learnt, flow) || held.port != client->port || !is_same(&held.address, &client->address))
 		return false;
-	use_flow(flow, learnt, settings->udp_timeout_ns, now_ns);
+	use_flow(flow, learnt, timeout_ns, now_ns);
 	return true;
+}
+
+/* Fill `flow`, of which LIP and lport are not known, with the one through which `client` is answered. False for none. */
+static __always_inline bool find_way_back(const struct endpoint *client, const struct settings *settings,
+					  struct flow *flow)
+{
+	return find_way(client, flow) && is_flow_of(flow, client, settings->udp_timeout_ns, bpf_ktime_get_ns());
 }
 
 #endif

@@ -34,7 +34,7 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 	if (!learnt)
 		return false; /* most datagrams of most servers: no clock is read for them */
 	timeout_ns = settings->udp_timeout_ns;
-	now_ns = bpf_ktime_get_ns();
+	now_ns = coarse_ns();
 	if (!is_within(learnt->used_ns, now_ns, timeout_ns))
 		return false;
 	if (learnt->client.is_ambiguous) {

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca.errors import Problem
-from ipvsca.kernel import machine, source
-from ipvsca.kernel.programs import LOOKUP, PROGRAMS, Program
+from ipvsca.kernel import bpf, machine, source
+from ipvsca.kernel.programs import LOOKUP, PROGRAMS, Program, ProgramType
 
 _NO_ATTACH_TYPE = -1
+_KTIME_GET_COARSE_NS = 160  # of enum bpf_func_id
 _WARNINGS = ("-Wall", "-Wno-unused-function")
 
 Flags = tuple[str, ...]
@@ -40,7 +41,7 @@ def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterat
     except (ImportError, OSError) as error:
         raise Problem(f"bcc cannot be used ({error}): {machine.INSTALL_BCC}") from error
 
-    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *flags]
+    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *_for_this_kernel(), *flags]
     with _said_by_bcc() as said:
         try:
             module = BPF(text=text.encode(), cflags=cflags)
@@ -50,6 +51,11 @@ def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterat
         yield module
     finally:
         module.cleanup()
+
+
+def _for_this_kernel() -> Flags:
+    """What the programs use where they can."""
+    return ("-DCOARSE_CLOCK",) if bpf.has_helper(ProgramType.CGROUP_SOCK_ADDR, _KTIME_GET_COARSE_NS) else ()
 
 
 def load(module: Any, program: Program) -> int:

@@ -48,6 +48,7 @@ _lports = itertools.count(7000)
 RIP = a.RIPS_V4[0]
 OTHER_RIP = a.RIPS_V4[1]
 VIP_PORT = (str(a.VIP_V4), SERVICE_PORT)
+CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; which the hooks read
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -187,7 +188,7 @@ def test_doubt_lasts_as_long_as_datagrams_come_to_one_of_two_addresses(
             entry = table.get(key)
             entry.used_ns -= 100 * NANOSECONDS
             table.put(key, entry)
-        begun_ns = time.monotonic_ns()
+        begun_ns = time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
         clients["s"].send(b"?")
         assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(clients["s"])))
         used = [entry for entry in map(table.get, keys) if entry.used_ns >= begun_ns]
