@@ -22,14 +22,13 @@ static __always_inline void learn_from_announcement(struct __sk_buff *skb, const
 	struct client client = { .learnt_from = LEARNT_FROM_ANNOUNCEMENT };
 	enum announcement_verdict verdict;
 	struct announcing packet = {};
-	struct told *told = when_told();
 	const struct ipv4 *ip;
 	struct flow flow = {};
 	struct address lip;
 
 	readable(skb, skb->len < reach ? skb->len : reach);
 	ip = header_at(skb, layers->ip);
-	if (!settings || !told || (const void *)(ip + 1) > end_of(skb))
+	if (!settings || (const void *)(ip + 1) > end_of(skb))
 		return;
 	verdict = announcement_look(ip, end_of(skb));
 	if (verdict == ANNOUNCEMENT_ABSENT)
@@ -48,8 +47,6 @@ static __always_inline void learn_from_announcement(struct __sk_buff *skb, const
 	if (!is_from_director(skb, &lip))
 		return refuse_announcement(COUNTER_refused_announcement_untrusted, &lip);
 	client.learnt_ns = bpf_ktime_get_ns();
-	if (flow.protocol == PROTOCOL_TCP)
-		is_told(&told->by_announcement_ns, client.learnt_ns);
 	if (learn_flow(&flow, &client, timeout_of(flow.protocol, settings)))
 		return refuse_announcement(COUNTER_refused_announcement_memory, &lip);
 	count_from(COUNTER_announcement_learnt, &lip, client.learnt_ns);

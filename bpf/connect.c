@@ -5,11 +5,10 @@
 static __always_inline bool way_of_udp(struct bpf_sock_addr *call, const struct settings *settings,
 				       const struct endpoint *client, struct endpoint *local)
 {
-	struct reply reply = { .client = client->address, .cport = client->port };
-	struct flow flow;
+	struct flow flow = { .protocol = PROTOCOL_UDP };
 
-	if (!settings->udp_restore || !read_local_end(call, &reply.rip, &reply.rport) ||
-	    !find_way_back(&reply, settings, &flow))
+	if (!settings->udp_restore || !read_local_end(call, &flow.rip, &flow.rport) ||
+	    !find_way_back(client, settings, &flow))
 		return false;
 	local->address = flow.lip;
 	local->port = flow.lport;

@@ -1,5 +1,6 @@
 /* sock_ops: when the kernel has established a connection, find its client and put it into the connection's socket. */
 #include "flows.h"
+#include "hints.h"
 #include "packet.h"
 #include "state.h"
 #include "toa.h"
@@ -57,9 +58,12 @@ static __always_inline bool is_believed(enum toa_verdict verdict, const struct a
 static __always_inline bool learn_from_syn(const struct handshake *handshake, const struct settings *settings,
 					   __u64 now_ns, struct client *client)
 {
-	struct client *told = handshakes.lookup((struct handshake *)handshake);
+	struct client *told;
 	bool fresh;
 
+	if (!is_set(hint_of_told(&handshake->lip, handshake->rport, HINT_OF_SYN)))
+		return false;
+	told = handshakes.lookup((struct handshake *)handshake);
 	if (!told)
 		return false;
 	*client = *told;
@@ -112,16 +116,13 @@ static __always_inline void keep_way_back(const struct handshake *handshake, con
  * nobody is believed.
  */
 static __always_inline __u32 find_client(const struct handshake *handshake, enum toa_verdict verdict,
-					 const struct settings *settings, const struct told *told, __u64 now_ns,
-					 struct client *client)
+					 const struct settings *settings, __u64 now_ns, struct client *client)
 {
 	struct client of_syn = {}, of_flow = {};
 	bool told_by_ack = is_believed(verdict, &handshake->lip, now_ns);
 	/* What came ahead of the connection goes with it, needed or not: the next one on these ports has its own. */
-	bool told_by_syn =
-		may_be_kept(told->by_syn_ns, now_ns, settings) && learn_from_syn(handshake, settings, now_ns, &of_syn);
-	bool told_by_flow = may_be_kept(told->by_announcement_ns, now_ns, settings) &&
-			    learn_from_flow(handshake, settings, now_ns, &of_flow);
+	bool told_by_syn = learn_from_syn(handshake, settings, now_ns, &of_syn);
+	bool told_by_flow = learn_from_flow(handshake, settings, now_ns, &of_flow);
 
 	if (told_by_syn && told_by_ack && !is_same_client(client, &of_syn))
 		return COUNTER_refused_ack_conflict;
@@ -142,23 +143,19 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 {
 	const struct settings *settings = current_settings();
 	struct client client = { .learnt_from = LEARNT_FROM_ACK };
-	const struct told *told = when_told();
 	struct bpf_sock *socket = ops->sk;
 	struct handshake handshake;
 	enum toa_verdict verdict;
 	__u64 now_ns;
 	__u32 event;
 
-	if (!socket || !settings || !told)
+	if (!socket || !settings)
 		return;
 	/* The walk over the options first: the verifier repeats it for every way that leads there. */
 	verdict = read_option(ops, settings, &client);
 	now_ns = bpf_ktime_get_ns();
-	if (verdict == TOA_ABSENT && !may_be_kept(told->by_syn_ns, now_ns, settings) &&
-	    !may_be_kept(told->by_announcement_ns, now_ns, settings))
-		return count(COUNTER_tcp_no_client);
 	handshake_of(ops, &handshake);
-	event = find_client(&handshake, verdict, settings, told, now_ns, &client);
+	event = find_client(&handshake, verdict, settings, now_ns, &client);
 	if (event == COUNTER_tcp_no_client || event == COUNTER_refused_ack_conflict)
 		count(COUNTER_tcp_no_client);
 	if (event == COUNTER_tcp_no_client)

@@ -2,6 +2,7 @@
 #ifndef IPVSCA_FLOWS_H
 #define IPVSCA_FLOWS_H
 
+#include "hints.h"
 #include "packet.h"
 #include "state.h"
 
@@ -26,57 +27,85 @@ static __always_inline bool is_still_of(const struct learnt *learnt, const struc
 	return *(volatile __u64 *)&learnt->identity == identity_of(flow);
 }
 
-/* The entry for exactly this key, if it is alive. */
-static __always_inline struct learnt *alive_at(const struct flow *key, __u64 timeout_ns, __u64 now_ns)
+/* Where the client of a flow is found if there is no doubt which flow is meant: the key that each flow has. */
+static __always_inline struct flow_key common_key(const struct flow *flow)
 {
-	struct learnt *learnt = flows.lookup((struct flow *)key);
+	struct flow_key key = {
+		.lip = flow->lip,
+		.lport = flow->lport,
+		.rport = flow->rport,
+		.protocol = flow->protocol,
+	};
 
-	return learnt && is_within(learnt->used_ns, now_ns, timeout_ns) ? learnt : 0;
+	return key;
 }
 
-/* A datagram of this flow was received, or sent to its client. */
-static __always_inline void use_flow(struct learnt *learnt, __u64 timeout_ns, __u64 now_ns)
+/* The key of a flow's own entry. Two of our addresses may have the same mark: whose it is stands in the value. */
+static __always_inline struct flow_key own_key(const struct flow *flow)
 {
-	if (!is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
-		learnt->used_ns = now_ns;
+	struct flow_key key = common_key(flow);
+	__u32 mark = mark_of(&flow->rip);
+
+	key.rip_mark[0] = mark;
+	key.rip_mark[1] = mark >> 8;
+	key.rip_mark[2] = mark >> 16;
+	return key;
 }
 
 /*
- * The entry that is asked for a flow's client. Its rip is what the socket that asks is bound to; for NOWHERE this may be an
- * ambiguous one.
+ * The entry that is asked for a flow's client, dead or alive. Its rip is what the socket that asks is bound to; for NOWHERE this
+ * may be an ambiguous one.
  */
-static __always_inline struct learnt *find_entry(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
+static __always_inline struct learnt *find_entry(const struct flow *flow)
 {
-	struct flow key = *flow;
+	struct flow_key key = common_key(flow);
 	struct learnt *learnt;
 
-	key.rip = NOWHERE;
-	learnt = alive_at(&key, timeout_ns, now_ns);
-	if (is_nowhere(&flow->rip))
+	if (!is_set(hint_of_told(&flow->lip, flow->rport, flow->protocol)))
+		return 0;
+	learnt = flows.lookup(&key);
+	if (!learnt || is_nowhere(&flow->rip) || (!learnt->client.is_ambiguous && is_same(&learnt->rip, &flow->rip)))
 		return learnt;
-	if (learnt && !learnt->is_ambiguous && is_same(&learnt->rip, &flow->rip))
-		return learnt;
-	return alive_at(flow, timeout_ns, now_ns);
+	key = own_key(flow);
+	learnt = flows.lookup(&key);
+	return learnt && is_same(&learnt->rip, &flow->rip) ? learnt : 0;
 }
 
 /* The client of a flow: only where there is no doubt which flow is meant. */
 static __always_inline struct learnt *find_flow(const struct flow *flow, __u64 timeout_ns, __u64 now_ns)
 {
-	struct learnt *learnt = find_entry(flow, timeout_ns, now_ns);
+	struct learnt *learnt = find_entry(flow);
 
-	if (learnt && learnt->is_ambiguous) {
-		use_flow(learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
-		count(COUNTER_recvmsg_ambiguous);
+	if (!learnt || learnt->client.is_ambiguous || !is_within(learnt->used_ns, now_ns, timeout_ns))
 		return 0;
-	}
 	return learnt;
+}
+
+/* Doubt lasts as long as one of its flows: otherwise one of them would be taken for all. */
+static __always_inline void keep_doubt(const struct flow *flow, __u64 now_ns)
+{
+	struct flow_key key = common_key(flow);
+	struct learnt *learnt = flows.lookup(&key);
+
+	if (learnt && learnt->client.is_ambiguous)
+		learnt->used_ns = now_ns;
+}
+
+/* A datagram of this flow was received, or sent to its client. */
+static __always_inline void use_flow(const struct flow *flow, struct learnt *learnt, __u64 timeout_ns, __u64 now_ns)
+{
+	if (is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
+		return;
+	learnt->used_ns = now_ns;
+	if (!is_nowhere(&flow->rip))
+		keep_doubt(flow, now_ns);
 }
 
 /* Whether what is known of a flow (0: nothing) already says the same. */
 static __always_inline bool is_repeated(const struct learnt *known, const struct learnt *learnt, __u64 timeout_ns)
 {
 	return known && known->identity == learnt->identity && is_within(known->used_ns, learnt->used_ns, timeout_ns) &&
-	       is_same_client(&known->client, &learnt->client);
+	       is_same_client(&known->client, &learnt->client) && is_same(&known->rip, &learnt->rip);
 }
 
 /* Count what it means for the table that a flow's client takes the place of what was known of it (0: nothing). */
@@ -100,26 +129,26 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 		.rip = flow->rip,
 		.used_ns = client->learnt_ns,
 	};
-	struct learnt *own = flows.lookup((struct flow *)flow);
+	struct flow_key common = common_key(flow);
+	struct flow_key own_place = own_key(flow);
+	struct learnt *known = flows.lookup(&common);
+	struct learnt *own = flows.lookup(&own_place);
 	const struct learnt *held = own;
-	struct flow key = *flow;
-	struct learnt *known;
 
-	key.rip = NOWHERE;
-	known = flows.lookup(&key);
-	if (known && !known->is_ambiguous)
+	set(hint_of_told(&flow->lip, flow->rport, flow->protocol)); /* before there is anything to find */
+	if (known && !known->client.is_ambiguous)
 		held = known;
 	FORGET_ORIGIN(held);
 	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
-	    (!known->is_ambiguous && is_same(&known->rip, &flow->rip))) {
-		if (!own && is_repeated(known, &learnt, timeout_ns)) {
+	    (!known->client.is_ambiguous && is_same(&known->rip, &flow->rip))) {
+		count_learnt(held, &learnt, timeout_ns);
+		if (own)
+			flows.delete(&own_place); /* of a time when there was doubt */
+		if (is_repeated(known, &learnt, timeout_ns)) {
 			known->used_ns = learnt.used_ns;
 			return 0;
 		}
-		count_learnt(held, &learnt, timeout_ns);
-		if (own)
-			flows.delete((struct flow *)flow); /* of a time when there was doubt */
-		return flows.update(&key, &learnt);
+		return flows.update(&common, &learnt);
 	}
 
 	/* This LIP:lport speaks to another address of ours too: from now on each of these flows has an entry of its own. */
@@ -127,30 +156,30 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	struct learnt other = *known;
 
 	known->used_ns = learnt.used_ns;
-	known->is_ambiguous = 1; /* before the updates, which may give this entry's memory to another flow */
-	if (!other.is_ambiguous) {
-		key.rip = other.rip;
-		if (flows.update(&key, &other))
+	known->client.is_ambiguous = 1; /* before the updates, which may give this entry's memory to another flow */
+	if (!other.client.is_ambiguous) {
+		struct flow other_flow = *flow;
+
+		other_flow.rip = other.rip;
+		common = own_key(&other_flow);
+		if (flows.update(&common, &other))
 			return -1;
 	} else if (is_repeated(own, &learnt, timeout_ns)) {
 		own->used_ns = learnt.used_ns;
 		return 0;
 	}
-	return flows.update((struct flow *)flow, &learnt);
+	return flows.update(&own_place, &learnt);
 }
 
 /* A connection has taken this flow's client over: the next one on the same ports has a client of its own. */
 static __always_inline void forget_flow(const struct flow *flow)
 {
-	struct flow key = *flow;
-	struct learnt *learnt;
+	struct flow_key key = common_key(flow);
+	struct learnt *learnt = flows.lookup(&key);
 
-	key.rip = NOWHERE;
-	learnt = flows.lookup(&key);
-	if (learnt && !learnt->is_ambiguous && is_same(&learnt->rip, &flow->rip))
-		flows.delete(&key);
-	else
-		flows.delete((struct flow *)flow);
+	if (!learnt || learnt->client.is_ambiguous || !is_same(&learnt->rip, &flow->rip))
+		key = own_key(flow);
+	flows.delete(&key);
 	count(COUNTER_flows_taken_over);
 }
 
@@ -166,55 +195,79 @@ static __always_inline void remember_way_back(const struct flow *flow, struct le
 {
 	struct reply reply = {
 		.client = client->address,
-		.rip = flow->rip,
 		.cport = client->port,
 		.rport = flow->rport,
+		.rip_mark = mark_of(&flow->rip),
 	};
-	struct flow *known = replies.lookup(&reply);
+	struct endpoint way = { .address = flow->lip, .port = flow->lport };
+	const struct endpoint *known = replies.lookup(&reply);
 
-	learnt->has_reply |= reply_end_of(&flow->rip);
-	if (known && is_same(&known->lip, &flow->lip) && known->lport == flow->lport)
+	learnt->client.has_reply |= reply_end_of(&flow->rip);
+	if (known && is_same(&known->address, &flow->lip) && known->port == flow->lport)
 		return;
 	if (known) {
-		struct flow other_flow = *known;
-		struct learnt *other = find_flow(&other_flow, timeout_ns, now_ns);
+		struct flow other_flow = *flow;
+		struct learnt *other;
 
+		other_flow.lip = known->address;
+		other_flow.lport = known->port;
+		other = find_flow(&other_flow, timeout_ns, now_ns);
 		if (other && is_same_client(&other->client, client))
-			other->is_shared = learnt->is_shared = 1;
+			other->client.is_shared = learnt->client.is_shared = 1;
 	}
-	replies.update(&reply, (struct flow *)flow);
+	set(hint_of_reply(&reply));
+	replies.update(&reply, &way);
 }
 
-/*
- * The flow through which `reply->client` is answered. False where none is known, and where its lport belongs to another client
- * by now: what is meant for one client must never reach another.
- */
-static __always_inline bool find_way_back(struct reply *reply, const struct settings *settings, struct flow *flow)
+static __always_inline struct endpoint *way_at(struct reply *reply)
 {
-	struct address bound = reply->rip;
-	struct flow *way = replies.lookup(reply);
-	struct client client;
-	struct learnt *learnt;
-	__u64 now_ns;
+	return is_set(hint_of_reply(reply)) ? replies.lookup(reply) : 0;
+}
 
-	if (!way && !is_nowhere(&reply->rip)) {
+/* Fill `flow`, of which LIP and lport are not known, with the one through which `client` was answered last. False for none. */
+static __always_inline bool find_way(const struct endpoint *client, struct flow *flow)
+{
+	struct reply reply = {
+		.client = client->address,
+		.cport = client->port,
+		.rport = flow->rport,
+		.rip_mark = mark_of(&flow->rip),
+	};
+	const struct endpoint *way = way_at(&reply);
+
+	if (!way && reply.rip_mark) {
 		/* a socket made for one client, bound to our address, while the one that received is bound to none */
-		reply->rip = NOWHERE;
-		way = replies.lookup(reply);
+		reply.rip_mark = 0;
+		way = way_at(&reply);
 	}
 	if (!way)
 		return false;
-	*flow = *way; /* a copy: what is verified below is what is used */
-	flow->rip = bound;
-	now_ns = bpf_ktime_get_ns();
-	learnt = find_flow(flow, settings->udp_timeout_ns, now_ns);
+	flow->lip = way->address; /* a copy: what is verified is what is used */
+	flow->lport = way->port;
+	return true;
+}
+
+/* Whether this is a flow of this client. Its lport may belong to another one by now: what is meant for one must never reach another. */
+static __always_inline bool is_flow_of(const struct flow *flow, const struct endpoint *client, __u64 timeout_ns,
+				       __u64 now_ns)
+{
+	struct learnt *learnt = find_flow(flow, timeout_ns, now_ns);
+	struct client held;
+
 	if (!learnt)
 		return false;
-	client = learnt->client;
-	if (!is_still_of(learnt, flow) || client.port != reply->cport || !is_same(&client.address, &reply->client))
+	held = learnt->client;
+	if (!is_still_of(learnt, flow) || held.port != client->port || !is_same(&held.address, &client->address))
 		return false;
-	use_flow(learnt, settings->udp_timeout_ns, now_ns);
+	use_flow(flow, learnt, timeout_ns, now_ns);
 	return true;
+}
+
+/* Fill `flow`, of which LIP and lport are not known, with the one through which `client` is answered. False for none. */
+static __always_inline bool find_way_back(const struct endpoint *client, const struct settings *settings,
+					  struct flow *flow)
+{
+	return find_way(client, flow) && is_flow_of(flow, client, settings->udp_timeout_ns, bpf_ktime_get_ns());
 }
 
 #endif

@@ -113,27 +113,20 @@ static __always_inline bool flow_asked(struct bpf_sock *socket, const struct uoa
 static __always_inline bool client_asked(const struct flow *flow, struct client *client)
 {
 	const struct settings *settings = current_settings();
-	struct reply reply = {
-		.client = flow->lip,
-		.rip = flow->rip,
-		.cport = flow->lport,
-		.rport = flow->rport,
-	};
+	struct endpoint told = { .address = flow->lip, .port = flow->lport };
+	struct flow way = *flow;
 	struct learnt *learnt;
-	struct flow way;
-	__u64 now_ns;
 
 	if (!settings)
 		return false;
-	now_ns = bpf_ktime_get_ns();
-	learnt = find_entry(flow, settings->udp_timeout_ns, now_ns);
-	if (learnt && !learnt->is_ambiguous) {
+	learnt = find_flow(flow, settings->udp_timeout_ns, bpf_ktime_get_ns());
+	if (learnt) {
 		*client = learnt->client;
 		return is_still_of(learnt, flow);
 	}
-	client->address = reply.client;
-	client->port = reply.cport;
-	return find_way_back(&reply, settings, &way);
+	client->address = told.address;
+	client->port = told.port;
+	return find_way_back(&told, settings, &way);
 }
 
 #ifdef LAST_DATAGRAM

@@ -24,14 +24,14 @@ PINNED("sk_storage", clients, int, struct client, 0, BPF_F_NO_PREALLOC);
 /* The client that a SYN told. Written by ingress.c, taken over by established.c. */
 PINNED("lru_hash", handshakes, struct handshake, struct client, MAX_HANDSHAKES, 0);
 
-/* One entry. Written by ingress.c and the loader, read by established.c, which spares the lookups in `handshakes` and `flows`. */
-PINNED("array", told, __u32, struct told, 1, 0);
-
 /* The clients of flows. Written by ingress.c, read by recvmsg.c and sendmsg.c; the kernel drops what was not used longest. */
-PINNED("lru_hash", flows, struct flow, struct learnt, MAX_FLOWS, 0);
+PINNED("lru_hash", flows, struct flow_key, struct learnt, MAX_FLOWS, 0);
 
-/* The flow through which a client is answered. Written where a datagram of it is received, read by sendmsg.c and connect.c. */
-PINNED("lru_hash", replies, struct reply, struct flow, MAX_FLOWS, 0);
+/* One entry. Written where `handshakes`, `flows` and `replies` are, read before they are. */
+PINNED("array", hints, __u32, struct hints, 1, 0);
+
+/* The director, LIP:lport, through which a client is answered. Written where a datagram of it is received, read by sendmsg.c and connect.c. */
+PINNED("lru_hash", replies, struct reply, struct endpoint, MAX_FLOWS, 0);
 
 /* The director to which a TCP connect to a client goes. Written by established.c, read by connect.c. */
 PINNED("lru_hash", connects, struct endpoint, struct director, MAX_CONNECTS, 0);

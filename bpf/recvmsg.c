@@ -30,22 +30,29 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 	if (!settings || !read_local_end(call, &flow.rip, &flow.rport))
 		return false;
 	keep_received(call->sk, &flow);
-	timeout_ns = settings->udp_timeout_ns;
-	now_ns = bpf_ktime_get_ns();
-	learnt = find_flow(&flow, timeout_ns, now_ns);
+	learnt = find_entry(&flow);
 	if (!learnt)
+		return false; /* most datagrams of most servers: no clock is read for them */
+	timeout_ns = settings->udp_timeout_ns;
+	now_ns = coarse_ns();
+	if (!is_within(learnt->used_ns, now_ns, timeout_ns))
 		return false;
+	if (learnt->client.is_ambiguous) {
+		use_flow(&flow, learnt, timeout_ns, now_ns); /* doubt lasts as long as datagrams come */
+		count(COUNTER_recvmsg_ambiguous);
+		return false;
+	}
 	*client = learnt->client;
 	if (!is_still_of(learnt, &flow))
 		return false;
 	if (!can_be_answered(settings, &flow, client)) {
-		use_flow(learnt, timeout_ns, now_ns);
+		use_flow(&flow, learnt, timeout_ns, now_ns);
 		return false;
 	}
-	if (!(learnt->has_reply & reply_end_of(&flow.rip)) || learnt->is_shared ||
+	if (!(learnt->client.has_reply & reply_end_of(&flow.rip)) || learnt->client.is_shared ||
 	    !is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
 		remember_way_back(&flow, learnt, client, timeout_ns, now_ns);
-	use_flow(learnt, timeout_ns, now_ns);
+	use_flow(&flow, learnt, timeout_ns, now_ns);
 	return true;
 }
 

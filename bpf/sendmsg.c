@@ -5,16 +5,16 @@
 static __always_inline bool way_of_datagram(struct bpf_sock_addr *call, const struct address *to, struct flow *flow)
 {
 	const struct settings *settings = current_settings();
-	struct reply reply = { .client = *to, .cport = call->user_port };
+	struct endpoint client = { .address = *to, .port = call->user_port };
 
-	return settings && settings->udp_restore && read_local_end(call, &reply.rip, &reply.rport) &&
-	       find_way_back(&reply, settings, flow);
+	return settings && settings->udp_restore && read_local_end(call, &flow->rip, &flow->rport) &&
+	       find_way(&client, flow) && is_flow_of(flow, &client, settings->udp_timeout_ns, coarse_ns());
 }
 
 int ipvsca_send4(struct bpf_sock_addr *call)
 {
 	struct address to = mapped(call->user_ip4);
-	struct flow flow;
+	struct flow flow = { .protocol = PROTOCOL_UDP };
 
 	if (way_of_datagram(call, &to, &flow) && set_address4(call, &flow.lip, flow.lport))
 		count(COUNTER_sendmsg_redirected);
@@ -24,7 +24,7 @@ int ipvsca_send4(struct bpf_sock_addr *call)
 int ipvsca_send6(struct bpf_sock_addr *call)
 {
 	struct address to = user_address6(call);
-	struct flow flow;
+	struct flow flow = { .protocol = PROTOCOL_UDP };
 
 	/* the kernel sends from an IPv6 socket to the v4-mapped address that it was given, but not to one of ours */
 	if (way_of_datagram(call, &to, &flow) && !is_mapped(&flow.lip)) {

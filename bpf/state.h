@@ -13,27 +13,14 @@ static __always_inline const struct settings *current_settings(void)
 	return settings.lookup(&only);
 }
 
-/* How much later the next telling is written down, at least: a write at each would have all CPUs fight for one cache line. */
-#define TOLD_STEP_NS (1000000000ULL / 16)
-
-static __always_inline struct told *when_told(void)
+/* The time, for what happens at every datagram: no more exact than the kernel's tick, which costs less to read (Linux 5.11). */
+static __always_inline __u64 coarse_ns(void)
 {
-	__u32 only = 0;
-
-	return told.lookup(&only);
-}
-
-/* A client is being told ahead of its TCP connection, in one of the two ways of struct told. To be said before it is kept. */
-static __always_inline void is_told(__u64 *last_ns, __u64 now_ns)
-{
-	if (now_ns - *last_ns > TOLD_STEP_NS)
-		*last_ns = now_ns;
-}
-
-/* Whether a client that was told in this way can still be kept. Within twice its time, so that one past it is found, and counted. */
-static __always_inline bool may_be_kept(__u64 last_ns, __u64 now_ns, const struct settings *settings)
-{
-	return !last_ns || (__s64)(now_ns - last_ns) < (__s64)(settings->tcp_timeout_ns * 2);
+#ifdef COARSE_CLOCK
+	return bpf_ktime_get_coarse_ns();
+#else
+	return bpf_ktime_get_ns();
+#endif
 }
 
 static __always_inline bool is_trusted(const struct address *source)

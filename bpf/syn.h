@@ -2,6 +2,7 @@
 #ifndef IPVSCA_SYN_H
 #define IPVSCA_SYN_H
 
+#include "hints.h"
 #include "layers.h"
 #include "toa.h"
 
@@ -35,11 +36,10 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	enum toa_verdict verdict;
 	const struct tcp *tcp;
 	struct client *known;
-	struct told *told = when_told();
 	__u32 ip_end = 0, header;
 
 	tcp = header_at(skb, layers->transport);
-	if (!settings || !told || (const void *)(tcp + 1) > end_of(skb))
+	if (!settings || (const void *)(tcp + 1) > end_of(skb))
 		return;
 	header = tcp_words(tcp) * 4;
 	if (header == sizeof(*tcp))
@@ -65,7 +65,7 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	if (!is_trusted(&handshake.lip))
 		return refuse_syn(REFUSED_UNTRUSTED, &handshake);
 	client.learnt_ns = bpf_ktime_get_ns();
-	is_told(&told->by_syn_ns, client.learnt_ns);
+	set(hint_of_told(&handshake.lip, handshake.rport, HINT_OF_SYN)); /* before there is anything to find */
 	known = handshakes.lookup(&handshake);
 	if (known && !is_same_client(known, &client)) {
 		/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */

@@ -23,6 +23,10 @@ struct address {
 
 #define NOWHERE ((struct address){})
 
+#define HINTS 8192 /* few enough to stay in a cache, many more than there are LIPs with a service of ours */
+
+#define MIXER 0x9e3779b1 /* odd, and its bits have no pattern */
+
 /* Where a client was learnt; ipvsca/kernel/layout.py names them for people. */
 enum learnt_from {
 	LEARNT_FROM_ACK = 1, /* option in the segment that ended the handshake */
@@ -39,7 +43,10 @@ struct client {
 	__be16 port;
 	__u8 learnt_from;
 	__u8 is_doubtful; /* of a handshake: SYNs that name different clients have come */
-	__u8 pad[4];
+	__u8 is_ambiguous; /* of a flow: flows to other addresses of ours have this key too, look at theirs */
+	__u8 has_reply; /* of a flow: `replies` leads to it, bits of enum reply_end */
+	__u8 is_shared; /* of a flow: another one of this client leads to the same socket, the last one received from is answered */
+	__u8 pad;
 	__u64 learnt_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -56,11 +63,7 @@ struct handshake {
 	__u32 isn; /* host byte order */
 };
 
-/*
- * A flow as the real server sees it. `rip` is NOWHERE in the entry that every flow has: a socket that is bound to no address
- * cannot tell at which one a datagram arrived. Only where one LIP:lport speaks to several of our addresses, each of these
- * flows has an entry with its own `rip` besides.
- */
+/* A flow as the real server sees it. Where it is asked for, `rip` is what the socket is bound to: NOWHERE for no address. */
 struct flow {
 	struct address lip;
 	struct address rip;
@@ -70,6 +73,19 @@ struct flow {
 	__u8 pad[3];
 };
 
+/*
+ * Where a flow's client is found. Of the flow's `rip` there is only a mark, and none in the entry that every flow has: a socket
+ * that is bound to no address cannot tell at which one a datagram arrived. Only where one LIP:lport speaks to several of our
+ * addresses, each of these flows has an entry with the mark of its own `rip` besides.
+ */
+struct flow_key {
+	struct address lip;
+	__be16 lport;
+	__be16 rport;
+	__u8 protocol;
+	__u8 rip_mark[3]; /* of mark_of() */
+};
+
 /* The client of a flow. */
 struct learnt {
 	/*
@@ -77,13 +93,9 @@ struct learnt {
 	 * It tells flows of one table apart as far as that needs: the last word of LIP, and both ports.
 	 */
 	__u64 identity;
+	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
 	struct client client;
 	struct address rip; /* where the flow goes */
-	__u64 used_ns; /* CLOCK_MONOTONIC, no more exact than REFRESH_SHIFT asks for */
-	__u8 is_ambiguous; /* flows to other addresses of ours have this key too: look at theirs */
-	__u8 has_reply; /* `replies` leads to this flow: bits of enum reply_end */
-	__u8 is_shared; /* another flow of the same client leads to the same socket: the last one received from is answered */
-	__u8 pad[5];
 };
 
 static __always_inline __u64 identity_of(const struct flow *flow)
@@ -91,12 +103,20 @@ static __always_inline __u64 identity_of(const struct flow *flow)
 	return (__u64)flow->lip.word[3] << 32 | (__u32)flow->lport << 16 | flow->rport;
 }
 
-/* Whom an application answers by UDP: a client, from a socket of this port and address (NOWHERE: bound to none). */
+/* Whom an application answers by UDP: a client, from a socket of this port and address. */
 struct reply {
 	struct address client;
-	struct address rip;
 	__be16 cport;
 	__be16 rport;
+	__u32 rip_mark; /* mark_of() the address that the socket is bound to */
+};
+
+/*
+ * Where there is anything to look up: most datagrams of most servers have nothing to do with a director, and looking for them in
+ * a large table would cost a fetch from memory each. By a hash, so that 1 means only perhaps. No byte becomes 0 again.
+ */
+struct hints {
+	__u8 is_used[HINTS];
 };
 
 /* From which kinds of sockets a flow's client is answered: each has a key of its own in `replies`. */
@@ -123,15 +143,6 @@ struct director {
 struct received {
 	struct flow flow;
 	__u64 thread; /* a number that no other thread has at the time */
-};
-
-/*
- * When a client was told last ahead of its TCP connection: where that is long ago, a connection has nothing to look for. 0 where it
- * is not known: programs of another version may have learnt clients. CLOCK_MONOTONIC.
- */
-struct told {
-	__u64 by_syn_ns;
-	__u64 by_announcement_ns;
 };
 
 struct prefix {
@@ -176,6 +187,26 @@ static __always_inline bool is_same(const struct address *one, const struct addr
 static __always_inline bool is_nowhere(const struct address *address)
 {
 	return !address->word[0] && !address->word[1] && !address->word[2] && !address->word[3];
+}
+
+/* A hash that is quick to compute. Two IPv4 addresses never have the same. */
+static __always_inline __u32 mixed(const struct address *address)
+{
+	__u32 mix = address->word[0];
+
+	mix = mix * MIXER ^ address->word[1];
+	mix = mix * MIXER ^ address->word[2];
+	mix = mix * MIXER ^ address->word[3];
+	return mix * MIXER;
+}
+
+/*
+ * What stands in a key for an address of ours, 24 bits: 0 for NOWHERE, and never 0 for another. Two addresses may have the same
+ * mark, so whoever finds an entry by it asks further: struct learnt has the address.
+ */
+static __always_inline __u32 mark_of(const struct address *address)
+{
+	return is_nowhere(address) ? 0 : mixed(address) >> 8 | 1;
 }
 
 static __always_inline bool is_same_client(const struct client *one, const struct client *other)

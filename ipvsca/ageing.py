@@ -17,7 +17,7 @@ from ipvsca.kernel.maps import ONLY
 from ipvsca.settings import Settings
 from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
 
-_KEY = ctypes.sizeof(layout.Flow)
+_KEY = ctypes.sizeof(layout.FlowKey)
 _VALUE = ctypes.sizeof(layout.Learnt)
 _WORD = 8  # bytes of an item of array type Q
 
@@ -62,10 +62,10 @@ def _sweep_flows(plane: DataPlane, settings: Settings, now_ns: int) -> tuple[int
         PROTOCOL_UDP: now_ns - settings.udp_timeout * NANOSECONDS,
     }
     for keys, values in plane.table("flows").batches():
-        is_ambiguous = values[layout.Learnt.is_ambiguous.offset :: _VALUE]
+        is_ambiguous = values[layout.IS_AMBIGUOUS_AT :: _VALUE]
         present += len(is_ambiguous) - sum(is_ambiguous)
         for index in _dead(keys, values, oldest_ns):
-            key = layout.Flow.from_buffer_copy(keys, index * _KEY)
+            key = layout.FlowKey.from_buffer_copy(keys, index * _KEY)
             if _remove(plane, key, oldest_ns) and not is_ambiguous[index]:
                 expired += 1
     return present - expired, expired
@@ -73,7 +73,7 @@ def _sweep_flows(plane: DataPlane, settings: Settings, now_ns: int) -> tuple[int
 
 def _dead(keys: bytes, values: bytes, oldest_ns: dict[int, int]) -> Iterator[int]:
     """The indices of dead entries. Slices, because a loop over a million structures takes seconds."""
-    protocols = keys[layout.Flow.protocol.offset :: _KEY]
+    protocols = keys[layout.FlowKey.protocol.offset :: _KEY]
     used_ns = array.array("Q", values)[layout.Learnt.used_ns.offset // _WORD :: _VALUE // _WORD]
     if used_ns and min(used_ns) > max(oldest_ns.values()):
         return
@@ -82,7 +82,7 @@ def _dead(keys: bytes, values: bytes, oldest_ns: dict[int, int]) -> Iterator[int
             yield index
 
 
-def _remove(plane: DataPlane, key: layout.Flow, oldest_ns: dict[int, int]) -> bool:
+def _remove(plane: DataPlane, key: layout.FlowKey, oldest_ns: dict[int, int]) -> bool:
     """Read once more before: the flow may have been announced anew since."""
     learnt = plane.table("flows").get(key)
     return learnt is not None and learnt.used_ns <= oldest_ns[key.protocol] and plane.table("flows").remove(key)

@@ -21,8 +21,6 @@ from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_un
 from ipvsca.settings import DEFAULTS, Network, Settings
 
 NANOSECONDS = 1_000_000_000
-UNKNOWN = 0
-LONG_AGO = -(1 << 62)  # 146 years before the machine started
 _MAPPED_BITS = V4_MAPPED.prefixlen
 _ALL_IPV4 = IPv4Network("0.0.0.0/0")
 
@@ -119,10 +117,6 @@ class DataPlane:
         self.table("settings").put(ONLY, running)
         self._trust(settings.trusted)
 
-    def say_told(self, moment_ns: int) -> None:
-        """When a client was told last ahead of its TCP connection (CLOCK_MONOTONIC), LONG_AGO or UNKNOWN."""
-        self.table("told").put(ONLY, layout.Told(moment_ns, moment_ns))
-
     def _trusted(self) -> tuple[Network, ...]:
         entries = self.table("trusted").items()
         networks = [_to_network(prefix) for prefix, is_trusted in entries if is_trusted.value]
@@ -167,10 +161,10 @@ class DataPlane:
         """What sweeps took out of the flows, and what the kernel dropped to make room."""
         return self.table("swept").get(ONLY) or layout.Swept()
 
-    def flows(self) -> Iterator[tuple[layout.Flow, layout.Learnt]]:
+    def flows(self) -> Iterator[tuple[layout.FlowKey, layout.Learnt]]:
         """Every flow, once; entries past their time are among them until they are swept."""
         for flow, learnt in self.table("flows").batched_items():
-            if not learnt.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
+            if not learnt.client.is_ambiguous:  # those entries only lead to the ones of the flows that are meant
                 yield flow, learnt
 
     def handshakes(self) -> Iterator[tuple[layout.Handshake, layout.Client]]:

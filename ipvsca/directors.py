@@ -24,9 +24,9 @@ _TCP_RESTORED = ("tcp_restored_ack", "tcp_restored_syn", "tcp_restored_announcem
 _BELIEVED = (*_TCP_RESTORED, "announcement_learnt", "ipo_learnt", "opp_learnt")
 """Counters of what directors said. A SYN whose handshake has not ended proves nothing, and is not among them."""
 
-_KEY = ctypes.sizeof(layout.Flow)
+_KEY = ctypes.sizeof(layout.FlowKey)
 _VALUE = ctypes.sizeof(layout.Learnt)
-_LIP = slice(layout.Flow.lip.offset, layout.Flow.lip.offset + layout.Flow.lip.size)
+_LIP = slice(layout.FlowKey.lip.offset, layout.FlowKey.lip.offset + layout.FlowKey.lip.size)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _flows(plane: DataPlane) -> Counter[Address]:
     """Slices of bytes, because a loop over a million structures takes seconds."""
     found: Counter[bytes] = Counter()
     for keys, values in plane.table("flows").batches():
-        is_ambiguous = values[layout.Learnt.is_ambiguous.offset :: _VALUE]
+        is_ambiguous = values[layout.IS_AMBIGUOUS_AT :: _VALUE]
         found.update(
             keys[at + _LIP.start : at + _LIP.stop]
             for at, leads_to_others in zip(range(0, len(keys), _KEY), is_ambiguous, strict=True)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from ipvsca.kernel.programs import AttachType
+from ipvsca.kernel.programs import AttachType, ProgramType
 
 BATCH = 4096  # entries in one call; more than a bucket of a hash ever holds
 ANY = 0  # BPF_ANY: make or replace
@@ -83,6 +83,11 @@ def opened(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def has_helper(program: ProgramType, helper: int) -> bool:
+    """Whether this kernel lets programs of a type call a helper, by its number in enum bpf_func_id of linux/bpf.h."""
+    return _checked(_libbpf().libbpf_probe_bpf_helper(program, helper, None)) == 1
 
 
 def get(path: Path) -> int:

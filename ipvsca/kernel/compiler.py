@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca.errors import Problem
-from ipvsca.kernel import machine, source
-from ipvsca.kernel.programs import LOOKUP, LOOKUP_VARIANTS, PROGRAMS, LookupVariant, Program
+from ipvsca.kernel import bpf, machine, source
+from ipvsca.kernel.programs import LOOKUP, LOOKUP_VARIANTS, PROGRAMS, LookupVariant, Program, ProgramType
 
 _NO_ATTACH_TYPE = -1
+_KTIME_GET_COARSE_NS = 160  # of enum bpf_func_id
 _WARNINGS = ("-Wall", "-Wno-unused-function")
 _OPTIMIZED_ONCE = ("-Xclang", "-disable-llvm-passes")  # by bcc: what clang has done before it does all over again
 
@@ -38,7 +39,8 @@ def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterat
         def _trace_autoload(self) -> None:
             """We load and attach by ourselves; bcc would read all of the kernel's symbols to find out what to."""
 
-    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *_OPTIMIZED_ONCE, *flags]
+    cflags = [f'-DPIN_MAPS="{maps}"', f"-DMAX_FLOWS={max_flows}", *_WARNINGS, *_OPTIMIZED_ONCE]
+    cflags += [*_for_this_kernel(), *flags]
     with _said_by_bcc() as said:
         try:
             module = Module(text=text.encode(), cflags=cflags)
@@ -48,6 +50,11 @@ def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterat
         yield module
     finally:
         module.cleanup()
+
+
+def _for_this_kernel() -> Flags:
+    """What the programs use where they can."""
+    return ("-DCOARSE_CLOCK",) if bpf.has_helper(ProgramType.CGROUP_SOCK_ADDR, _KTIME_GET_COARSE_NS) else ()
 
 
 def load(module: Any, program: Program) -> int:

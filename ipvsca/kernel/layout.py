@@ -45,7 +45,10 @@ class Client(ctypes.Structure):
         ("port", ctypes.c_uint16),
         ("learnt_from", ctypes.c_uint8),
         ("is_doubtful", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 4),
+        ("is_ambiguous", ctypes.c_uint8),
+        ("has_reply", ctypes.c_uint8),
+        ("is_shared", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8),
         ("learnt_ns", ctypes.c_uint64),
     ]
 
@@ -77,7 +80,7 @@ class Handshake(ctypes.Structure):
 
 
 class Flow(ctypes.Structure):
-    """struct flow. `rip` is all zero in the entry that every flow has; Learnt.rip tells where the flow goes."""
+    """struct flow."""
 
     _fields_ = [
         ("lip", PackedAddress),
@@ -86,6 +89,18 @@ class Flow(ctypes.Structure):
         ("rport", ctypes.c_uint16),
         ("protocol", ctypes.c_uint8),
         ("pad", ctypes.c_uint8 * 3),
+    ]
+
+
+class FlowKey(ctypes.Structure):
+    """struct flow_key. `rip_mark` is 0 in the entry that every flow has; Learnt.rip tells where the flow goes."""
+
+    _fields_ = [
+        ("lip", PackedAddress),
+        ("lport", ctypes.c_uint16),
+        ("rport", ctypes.c_uint16),
+        ("protocol", ctypes.c_uint8),
+        ("rip_mark", ctypes.c_uint8 * 3),
     ]
 
     @property
@@ -99,14 +114,14 @@ class Learnt(ctypes.Structure):
 
     _fields_ = [
         ("identity", ctypes.c_uint64),
+        ("used_ns", ctypes.c_uint64),
         ("client", Client),
         ("rip", PackedAddress),
-        ("used_ns", ctypes.c_uint64),
-        ("is_ambiguous", ctypes.c_uint8),
-        ("has_reply", ctypes.c_uint8),
-        ("is_shared", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 5),
     ]
+
+
+IS_AMBIGUOUS_AT = Learnt.client.offset + Client.is_ambiguous.offset
+"""Where that byte is in a value of flows."""
 
 
 class Reply(ctypes.Structure):
@@ -114,10 +129,16 @@ class Reply(ctypes.Structure):
 
     _fields_ = [
         ("client", PackedAddress),
-        ("rip", PackedAddress),
         ("cport", ctypes.c_uint16),
         ("rport", ctypes.c_uint16),
+        ("rip_mark", ctypes.c_uint32),
     ]
+
+
+class Hints(ctypes.Structure):
+    """struct hints."""
+
+    _fields_ = [("is_used", ctypes.c_uint8 * 8192)]
 
 
 class PackedEndpoint(ctypes.Structure):
@@ -136,12 +157,6 @@ class Received(ctypes.Structure):
     """struct received."""
 
     _fields_ = [("flow", Flow), ("thread", ctypes.c_uint64)]
-
-
-class Told(ctypes.Structure):
-    """struct told: CLOCK_MONOTONIC, 0 where it is not known."""
-
-    _fields_ = [("by_syn_ns", ctypes.c_uint64), ("by_announcement_ns", ctypes.c_uint64)]
 
 
 class Prefix(ctypes.Structure):

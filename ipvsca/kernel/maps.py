@@ -19,9 +19,9 @@ Value = TypeVar("Value", bound=Any)
 KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "clients": (ctypes.c_int32, layout.Client),
     "handshakes": (layout.Handshake, layout.Client),
-    "told": (ctypes.c_uint32, layout.Told),
-    "flows": (layout.Flow, layout.Learnt),
-    "replies": (layout.Reply, layout.Flow),
+    "flows": (layout.FlowKey, layout.Learnt),
+    "hints": (ctypes.c_uint32, layout.Hints),
+    "replies": (layout.Reply, layout.PackedEndpoint),
     "connects": (layout.PackedEndpoint, layout.Director),
     "last_received": (ctypes.c_int32, layout.Received),
     "trusted": (layout.Prefix, ctypes.c_uint8),

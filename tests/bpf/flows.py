@@ -15,6 +15,7 @@ from ipvsca.kernel.layout import LearntFrom, PackedAddress
 from ipvsca.wire.announcement import Announcement
 
 NOWHERE = PackedAddress()
+MIXER = 0x9E3779B1
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,24 @@ def told_by(announced: Announcement, learnt_from: LearntFrom = LearntFrom.ANNOUN
     return Told(announced.client, announced.server.address, learnt_from)
 
 
-def packed(key: Key) -> layout.Flow:
-    return layout.Flow(
+def packed(key: Key) -> layout.FlowKey:
+    return layout.FlowKey(
         lip=PackedAddress.of(key.director.address),
-        rip=PackedAddress.of(key.rip) if key.rip else NOWHERE,
         lport=socket.htons(key.director.port),
         rport=socket.htons(key.rport),
         protocol=key.protocol,
+        rip_mark=rip_mark(key.rip),
     )
+
+
+def rip_mark(rip: Address | None) -> tuple[int, ...]:
+    """The bytes that stand for an address in a key."""
+    if rip is None:
+        return 0, 0, 0
+    mark = 0
+    for word in PackedAddress.of(rip).word:
+        mark = (mark ^ word) * MIXER % 2**32
+    return tuple((mark >> 8 | 1).to_bytes(3, "little"))
 
 
 def identity(key: Key) -> int:
@@ -71,21 +82,20 @@ def learnt(key: Key, told: Told, used_ns: int) -> layout.Learnt:
         client.address = PackedAddress.of(told.client.address)
         client.port = socket.htons(told.client.port)
     rip = PackedAddress.of(told.rip) if told.rip else NOWHERE
-    return layout.Learnt(
-        identity=identity(key), client=client, rip=rip, used_ns=used_ns, is_ambiguous=told is AMBIGUOUS
-    )
+    client.is_ambiguous = told is AMBIGUOUS
+    return layout.Learnt(identity=identity(key), used_ns=used_ns, client=client, rip=rip)
 
 
 def stored(plane: DataPlane) -> Iterator[tuple[Key, layout.Learnt]]:
     """Every entry of the table."""
     for flow, entry in plane.table("flows").items():
-        assert not any(flow.pad)
-        rip = None if bytes(flow.rip) == bytes(NOWHERE) else flow.rip.address
+        rip = entry.rip.address if any(flow.rip_mark) else None
+        assert tuple(flow.rip_mark) == rip_mark(rip)
         yield Key(flow.protocol, flow.director, socket.ntohs(flow.rport), rip), entry
 
 
 def says(entry: layout.Learnt) -> Told:
-    if entry.is_ambiguous:
+    if entry.client.is_ambiguous:
         return AMBIGUOUS
     return Told(entry.client.endpoint, entry.rip.address, LearntFrom(entry.client.learnt_from))
 

@@ -107,13 +107,12 @@ def _flows(plane: DataPlane, during: range) -> dict[flows.Key, flows.Told]:
         assert not entry.client.is_doubtful
         assert entry.identity == flows.identity(key)
         assert entry.used_ns in during
-        assert entry.is_ambiguous in (0, 1)
-        assert not any((entry.has_reply, entry.is_shared, *entry.pad))
-        assert key.rip in (None, entry.rip.address)
+        assert entry.client.is_ambiguous in (0, 1)
+        assert not any((entry.client.has_reply, entry.client.is_shared))
         told[key] = flows.says(entry)
     return told
 
 
 def _check_client(client: layout.Client, during: range) -> None:
     assert client.learnt_ns in during
-    assert not any(client.pad)
+    assert not client.pad

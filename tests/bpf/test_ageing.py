@@ -65,7 +65,8 @@ def large(pins: Path) -> Iterator[DataPlane]:
 
 
 def put(plane: DataPlane, key: Key, used_ns: int, told: Told | None = None) -> None:
-    plane.table("flows").put(flows.packed(key), flows.learnt(key, told or told_by(EXAMPLE), used_ns))
+    told = told or replace(told_by(EXAMPLE), rip=key.rip or EXAMPLE.server.address)
+    plane.table("flows").put(flows.packed(key), flows.learnt(key, told, used_ns))
 
 
 def numbered(number: int, protocol: int = PROTOCOL_UDP) -> Announcement:
@@ -266,7 +267,7 @@ def test_every_entry_of_many_once(large: DataPlane) -> None:
     for number in range(MANY):
         age = TIMEOUTS[PROTOCOL_UDP] if number % 2 else 0
         put(large, key_for(numbered(number)), NOW - age)
-    size = ctypes.sizeof(layout.Flow)
+    size = ctypes.sizeof(layout.FlowKey)
     seen = Counter(
         batch[at : at + size] for batch, _ in large.table("flows").batches() for at in range(0, len(batch), size)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -397,6 +399,29 @@ def test_doubt_that_is_past_its_time_is_no_more(ingress: Ingress, plane: DataPla
     with Known(plane, {key: (told, UDP_TIMEOUT) for key, told in TWO.items()}) as known:
         ingress.run(framed(TO_A_ANEW))
         assert known.told()[KEY] == told_by(TO_A_ANEW)
+
+
+def test_what_doubt_has_left_behind_goes(ingress: Ingress, plane: DataPlane) -> None:
+    """Also where nothing new is said of the flow."""
+    with Known(plane, {KEY: (told_by(TO_A), 1), AT_A: (told_by(TO_A_ANEW), 1)}) as known:
+        ingress.run(framed(TO_A))
+        assert known.told() == {KEY: told_by(TO_A)}
+
+
+def test_two_addresses_with_the_same_mark(ingress: Ingress, plane: DataPlane) -> None:
+    """They share an entry, and the newer one has it."""
+    addresses = (IPv4Address(random.Random(number).getrandbits(32)) for number in itertools.count())
+    by_mark: dict[tuple[int, ...], IPv4Address] = {}
+    rip, other = next(
+        (rip, other) for rip in addresses if (other := by_mark.setdefault(flows.rip_mark(rip), rip)) != rip
+    )
+    first = replace(TO_A, server=Endpoint(other, TO_A.server.port))
+    second = replace(TO_A, server=Endpoint(rip, TO_A.server.port), client=OTHER_CLIENT)
+    with Known(plane, {}) as known:
+        ingress.run(framed(first), framed(second), framed(second))
+        assert known.told() == {KEY: AMBIGUOUS, replace(KEY, rip=rip): told_by(second)}
+        ingress.run(framed(first))
+        assert known.told() == {KEY: AMBIGUOUS, replace(KEY, rip=other): told_by(first)}
 
 
 @pytest.mark.parametrize("announced", [(TO_A,), (TO_A_ANEW, TO_B), (TO_C,), (TO_C, TO_A)], ids=["A", "A, B", "C", "CA"])

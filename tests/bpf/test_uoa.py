@@ -265,7 +265,7 @@ def test_what_is_said_again_is_a_use(ingress: Ingress, plane: DataPlane, again: 
     table = plane.table("flows")
     ingress.run(opp(V4), *([opp(TO_B)] if both else []))
     for key, known in list(table.items()):
-        known.has_reply, known.is_shared, known.used_ns = 3, 1, known.used_ns - 10**9
+        known.client.has_reply, known.client.is_shared, known.used_ns = 3, 1, known.used_ns - 10**9
         table.put(key, known)
     before = {bytes(key): known for key, known in table.items()}
     ingress.run(again)
@@ -284,11 +284,11 @@ def test_another_client_has_no_way_back(ingress: Ingress, plane: DataPlane, chan
     table = plane.table("flows")
     ingress.run(opp(V4))
     ((key, known),) = table.items()
-    known.has_reply, known.is_shared = 3, 1
+    known.client.has_reply, known.client.is_shared = 3, 1
     table.put(key, known)
     ingress.run(changed)
     ((_, now),) = table.items()
-    assert (now.client.endpoint, now.has_reply, now.is_shared) == (OTHER, 0, 0)
+    assert (now.client.endpoint, now.client.has_reply, now.client.is_shared) == (OTHER, 0, 0)
     ingress.feed()
 
 

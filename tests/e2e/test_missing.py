@@ -532,7 +532,11 @@ def test_after_unload_there_is_room_for_maps_of_another_version(instance: Ipvsca
             pass
 
 
-SIZES = {"counters": (layout.Counter, 128), "flows": (layout.Learnt, 131072), "replies": (layout.Flow, 131072)}
+SIZES = {
+    "counters": (layout.Counter, 128),
+    "flows": (layout.Learnt, 131072),
+    "replies": (layout.PackedEndpoint, 131072),
+}
 KINDS = {"counters": "percpu_array", "flows": "lru_hash", "replies": "lru_hash"}
 
 

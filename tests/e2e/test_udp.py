@@ -14,6 +14,8 @@ from scapy.layers.inet import IP, TCP
 
 from ipvsca.address import Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
+from ipvsca.kernel import layout
+from ipvsca.kernel.maps import ONLY
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import UdpApp, udp_app
@@ -46,6 +48,7 @@ _lports = itertools.count(7000)
 RIP = a.RIPS_V4[0]
 OTHER_RIP = a.RIPS_V4[1]
 VIP_PORT = (str(a.VIP_V4), SERVICE_PORT)
+CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; which the hooks read
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,11 +134,17 @@ def test_one_lport_towards_two_ports(datagrams: Datagrams, lport: int) -> None:
                 assert client.recv(99) == b"!"
 
 
-def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
-    """A socket bound to an address sees its own client; one bound to none could be shown the wrong one: the LIP."""
-    datagrams.director.serve(
-        pinched(lport, 53, Endpoint(RIP, SERVER_PORT)), pinched(lport, 54, Endpoint(OTHER_RIP, SERVER_PORT))
+@contextmanager
+def two_addresses(datagrams: Datagrams, lport: int) -> Iterator[tuple[Puppet, dict[str, socket.socket]]]:
+    """One lport towards two addresses of the server, where sockets `s` and `t` are bound; and the client of each.
+
+    Each flow is announced once, and received from.
+    """
+    services = (
+        replace(pinched(lport, vport, Endpoint(rip, SERVER_PORT)), announce=Announce())
+        for vport, rip in {53: RIP, 54: OTHER_RIP}.items()
     )
+    datagrams.director.serve(*services)
     with (
         puppet(datagrams.lab) as server,
         datagrams.socket(a.CLIENTS_V4[0], Endpoint(a.VIP_V4, 53)) as first,
@@ -143,8 +152,19 @@ def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, l
     ):
         server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('{RIP}', {SERVER_PORT}))")
         server(f"t = socket(AF_INET, SOCK_DGRAM); t.bind(('{OTHER_RIP}', {SERVER_PORT}))")
+        clients = {"s": first, "t": second}
+        for client in clients.values():
+            client.send(b"?")
+        for name, client in clients.items():
+            assert server(f"{name}.recvfrom(99)")[1] in ((str(LIP), lport), as_tuple(own_address(client)))
+        yield server, clients
+
+
+def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
+    """A socket bound to an address sees its own client; one bound to none could be shown the wrong one: the LIP."""
+    with two_addresses(datagrams, lport) as (server, clients):
         for _ in range(2):
-            for name, client in (("s", first), ("t", second)):
+            for name, client in clients.items():
                 client.send(b"?")
                 assert server(f"{name}.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
                 server(f"{name}.sendto(b'!', {as_tuple(own_address(client))})")
@@ -152,9 +172,46 @@ def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, l
         server("s.close(); t.close()")
         server(f"u = socket(AF_INET, SOCK_DGRAM); u.bind(('0.0.0.0', {SERVER_PORT}))")
         with ipvsca.counted(recvmsg_ambiguous=2, recvmsg_restored=0):
-            for client in (first, second):
+            for client in clients.values():
                 client.send(b"?")
                 assert server("u.recvfrom(99)") == (b"?", (str(LIP), lport))
+
+
+def test_doubt_lasts_as_long_as_datagrams_come_to_one_of_two_addresses(
+    datagrams: Datagrams, ipvsca: Ipvsca, lport: int
+) -> None:
+    """Though their socket is in no doubt: otherwise a flow that is in use is not found one day."""
+    with two_addresses(datagrams, lport) as (server, clients), DataPlane(ipvsca.pin_path) as plane:
+        table = plane.table("flows")
+        keys = [key for key, _ in table.items() if key.director == Endpoint(LIP, lport)]
+        for key in keys:
+            entry = table.get(key)
+            entry.used_ns -= 100 * NANOSECONDS
+            table.put(key, entry)
+        begun_ns = time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
+        clients["s"].send(b"?")
+        assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(clients["s"])))
+        used = [entry for entry in map(table.get, keys) if entry.used_ns >= begun_ns]
+        assert {(bool(entry.client.is_ambiguous), entry.rip.address) for entry in used} >= {(False, RIP)}
+        assert sorted(entry.client.is_ambiguous for entry in used) == [0, 1]
+
+
+def test_two_addresses_with_the_same_mark(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
+    """Then they share an entry: whom it does not belong to is shown the director."""
+    with two_addresses(datagrams, lport) as (server, clients), DataPlane(ipvsca.pin_path) as plane:
+        table = plane.table("flows")
+        (own,) = [
+            key
+            for key, entry in table.items()
+            if key.director == Endpoint(LIP, lport) and any(key.rip_mark) and entry.rip.address == RIP
+        ]
+        entry = table.get(own)
+        entry.rip = layout.PackedAddress.of(OTHER_RIP)
+        table.put(own, entry)
+        with ipvsca.counted(recvmsg_restored=0, sendmsg_redirected=0):
+            server(f"s.sendto(b'!', {as_tuple(own_address(clients['s']))})")
+            clients["s"].send(b"?")
+            assert server("s.recvfrom(99)") == (b"?", (str(LIP), lport))
 
 
 @pytest.mark.parametrize("binds", [(str(RIP), "0.0.0.0"), ("0.0.0.0", str(RIP))], ids=" then ".join)
@@ -198,6 +255,17 @@ def test_a_socket_of_another_port_is_none_of_our_business(datagrams: Datagrams, 
         with ipvsca.counted(sendmsg_redirected=1):
             server(f"s.sendto(b'back', {address})")
             assert client.recvfrom(99) == (b"back", VIP_PORT)
+
+
+def test_tables_are_left_alone_where_no_director_told_anything(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+    """That is what most datagrams of most servers cost."""
+    with one_client(datagrams) as (server, address, client), DataPlane(ipvsca.pin_path) as plane:
+        plane.table("hints").put(ONLY, layout.Hints())
+        with ipvsca.counted(recvmsg_restored=0, sendmsg_redirected=0, connect_redirected=0):
+            server(f"s.sendto(b'direct', {address})")
+            client.sendto(b"?", VIP_PORT)
+            assert server("s.recvfrom(99)") == (b"?", as_tuple(datagrams.director.connections()[0].local))
+            server(f"s.connect({address})")
 
 
 @pytest.mark.parametrize("bound_to", ["0.0.0.0", str(RIP)])

@@ -20,6 +20,7 @@ from tests.rig import Ipvsca
 
 VIP = Endpoint(a.VIP_V4, SERVICE_PORT)
 OFF = ("udp_restore", "false")
+CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; which the hooks read
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +86,7 @@ def test_receiving_keeps_a_flow_alive(datagrams: Datagrams, ipvsca: Ipvsca) -> N
         ((key, known),) = [item for item in plane.flows() if as_tuple(item[0].director) == lip]
         known.used_ns -= 100 * NANOSECONDS
         table.put(key, known)
-        begun_ns = time.monotonic_ns()
+        begun_ns = time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
         client.send(b"again")
         assert server("s.recvfrom(99)") == (b"again", lip)
         assert table.get(key).used_ns >= begun_ns

@@ -25,8 +25,8 @@ class Plane:
 
     def batches(self) -> Iterator[tuple[bytes, bytes]]:
         for batch in self._batches:
-            keys = (layout.Flow(lip=layout.PackedAddress.of(ip_address(lip))) for lip, _ in batch)
-            values = (layout.Learnt(is_ambiguous=is_ambiguous) for _, is_ambiguous in batch)
+            keys = (layout.FlowKey(lip=layout.PackedAddress.of(ip_address(lip))) for lip, _ in batch)
+            values = (layout.Learnt(client=layout.Client(is_ambiguous=is_ambiguous)) for _, is_ambiguous in batch)
             yield b"".join(map(bytes, keys)), b"".join(map(bytes, values))
 
 
