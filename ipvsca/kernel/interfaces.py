@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2 import IPBatch, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ipvsca.errors import Problem
@@ -24,8 +25,12 @@ AUTO = "auto"
 
 _INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), linux/pkt_sched.h
 _EGRESS = 0xFFFFFFF3
+_CLSACT = 0xFFFFFFF1  # where clsact hangs, or the older ingress
 _ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
 _FIRST_HANDLE = 0xCA
+
+_ERROR = struct.Struct("=16xi")  # of struct nlmsgerr, behind struct nlmsghdr
+_LONGEST_ANSWER = 1 << 16
 
 _LOOPBACK = 772  # ARPHRD_* of linux/if_arp.h
 _PROGRAMS = {
@@ -179,12 +184,11 @@ class Interfaces:
             ) from error
 
     def _attach(self, interface: int, program: int, program_id: int, pin_path: Path) -> None:
-        new_clsact = self._make_clsact(interface)
-        try:
-            made_clsact = new_clsact or any(mark.made_clsact for _, mark in self._marked(interface))
-            found = self.ours(interface, pin_path)
-            priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
-            self._netlink.tc(
+        found = self.ours(interface, pin_path)
+        priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
+
+        def put_filter(netlink: Any, made_clsact: bool) -> None:
+            netlink.tc(
                 "replace-filter",
                 "bpf",
                 interface,
@@ -196,10 +200,11 @@ class Interfaces:
                 name=str(Mark(program_id, pin_path, made_clsact)),
                 direct_action=True,
             )
-        except BaseException:
-            if new_clsact:
-                self._netlink.tc("del", "clsact", interface)
-            raise
+
+        if self._has_clsact(interface) or not self._make_clsact(interface, put_filter):
+            others = (mark for _, mark in self._marked(interface) if mark.pin_path != pin_path)
+            made_clsact = any(mark.made_clsact for mark in others) or bool(found and found[1].made_clsact)
+            put_filter(self._netlink, made_clsact)
 
     def detach(self, interface: Interface, pin_path: Path) -> bool:
         """Take our filter off, and the clsact where we made it and nobody else uses it. False: there was none."""
@@ -215,6 +220,10 @@ class Interfaces:
         if not found:
             return False
         filter_, mark = found
+        everything = [*self.filters(interface.index), *self.filters(interface.index, _EGRESS)]
+        if mark.made_clsact and everything == [filter_]:
+            self._netlink.tc("del", "clsact", interface.index)  # our filter goes with it: nothing is left in between
+            return True
         self._netlink.tc(
             "del-filter",
             "bpf",
@@ -224,9 +233,6 @@ class Interfaces:
             prio=filter_.priority,
             protocol=_ALL_PROTOCOLS,
         )
-        in_use = self.filters(interface.index) or self.filters(interface.index, _EGRESS)
-        if mark.made_clsact and not in_use:
-            self._netlink.tc("del", "clsact", interface.index)
         return True
 
     def _marked(self, interface: int) -> Iterator[tuple[Filter, Mark]]:
@@ -235,14 +241,21 @@ class Interfaces:
             if mark:
                 yield filter_, mark
 
-    def _make_clsact(self, interface: int) -> bool:
-        """True where it was not there before."""
-        try:
-            self._netlink.tc("add", "clsact", interface)
-        except NetlinkError as error:
-            if error.code == errno.EEXIST:
-                return False
-            raise
+    def _has_clsact(self, interface: int) -> bool:
+        return any(qdisc["parent"] == _CLSACT for qdisc in self._netlink.get_qdiscs(interface))
+
+    def _make_clsact(self, interface: int, put_filter: Callable[[Any, bool], None]) -> bool:
+        """Together with our filter: whoever is killed leaves both or none. False where another made it meanwhile."""
+        with IPBatch() as batch:
+            batch.tc("add", "clsact", interface)
+            put_filter(batch, True)
+            clsact_error, filter_error = _errors(bytes(batch.batch), 2)
+        if clsact_error == errno.EEXIST:
+            return False
+        if filter_error and not clsact_error:
+            self._netlink.tc("del", "clsact", interface)
+        if error := clsact_error or filter_error:
+            raise NetlinkError(error)
         return True
 
     def _place(self, interface: int) -> tuple[int, int]:
@@ -258,6 +271,13 @@ class Interfaces:
         taken = {filter_.handle for filter_ in filters if filter_.priority == priority}
         handle = next(handle for handle in range(_FIRST_HANDLE, 1 << 16) if handle not in taken)
         return priority, handle
+
+
+def _errors(requests: bytes, number: int) -> list[int]:
+    """What the kernel answers to requests that it gets, and works off, in one system call: errno or 0 for each."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        netlink.send(requests)
+        return [-_ERROR.unpack_from(netlink.recv(_LONGEST_ANSWER))[0] for _ in range(number)]
 
 
 def _interface(link: Any) -> Interface:
