@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -30,7 +29,7 @@ from ipvsca.address import Address, Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.durations import duration
 from ipvsca.errors import ConfigurationError
-from ipvsca.kernel import layout
+from ipvsca.kernel import clock, layout
 from ipvsca.kernel.sockets import Connection, restored_connections
 from ipvsca.settings import Network
 from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
@@ -87,7 +86,7 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _rows(plane: DataPlane) -> Iterator[Row]:
-    now_ns = time.monotonic_ns()
+    now_ns = clock.now_ns()
     timeouts = plane.settings()
     for connection in restored_connections(plane.table("clients").fd):
         yield _of_connection(connection, now_ns)
