@@ -1,4 +1,4 @@
-"""Network interfaces that come, go or change, as the kernel tells it (rtnetlink(7), RTMGRP_LINK)."""
+"""What happens to network interfaces, as the kernel tells it (rtnetlink(7))."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ import socket
 import struct
 from collections.abc import Iterator
 
-_RTMGRP_LINK = 1
+LINKS = 0x1
+"""Interfaces that come, go or change (RTMGRP_LINK)."""
+FILTERS = 0x8
+"""Queueing disciplines and filters that come, go or change (RTMGRP_TC)."""
+
 _LONGEST = 1 << 16
-_LENGTH_AND_INDEX = struct.Struct("=I16xi")  # of struct nlmsghdr, and of struct ifinfomsg behind it
+# Of struct nlmsghdr, and of struct ifinfomsg or tcmsg behind it.
+_LENGTH_AND_INDEX = struct.Struct("=I16xi")
 
 
-class LinkChanges:
+class Changes:
     """Collects the indices of interfaces that something happened to. A context manager: it holds a netlink socket.
 
     The process gets SIGIO when there is something to read, so that one wait serves for this and for other signals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: int) -> None:
+        self._groups = groups
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 
-    def __enter__(self) -> LinkChanges:
+    def __enter__(self) -> Changes:
         fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(self._socket, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-        self._socket.bind((0, _RTMGRP_LINK))
+        self._socket.bind((0, self._groups))
         return self
 
     def __exit__(self, *_: object) -> None:
