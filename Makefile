@@ -6,7 +6,7 @@ VENV := .venv/bin
 
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc python3-pyroute2
 needs-venv := python3-bpfcc python3-prometheus-client python3-pyroute2 python3-rich python3-venv
-needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base iptables libc6-dev liburing-dev nodejs procps prometheus strace systemd unbound)
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
@@ -22,7 +22,7 @@ TESTS := representative
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count lint format wheel deb debtest clean
+.PHONY: help venv demo test test-kernels test-bcc faults unit bpf e2e bench bench-quick bench-count lint format wheel deb debtest clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -50,6 +50,9 @@ test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 
 
 test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
 	$(VENV)/python -m tests.kernels.distributions
+
+faults: packages-test $(VENV)/ipvsca ## kill ipvsca before each system call that changes something, refuse it each (root; 15 min); FAULTS="--every 9" for less
+	$(VENV)/python -u -m tests.faults $(FAULTS)
 
 bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
 	$(VENV)/python -u -m tests.bench $(BENCH)
