@@ -76,6 +76,12 @@ NO_OPTION = (
 )
 
 
+NO_SYN_FITS = (
+    "SYNs tell clients, and no connection fits them: where this host redirects connections (destination NAT, published"
+    " ports of containers), let the directors write the option into the ACK, or load in the container's network too"
+)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that has to be so. Where it is not, `remedy` says what to do."""
@@ -239,3 +245,5 @@ def _hints(counts: Mapping[str, Count]) -> Iterator[Hint]:
     told = (count.total for name, count in counts.items() if name in _OPTION_SEEN or count.meaning.is_refusal)
     if without and without.total and not any(told):
         yield Hint(without, NO_OPTION)
+    if without and without.total and counts["syn_learnt"].total and not counts["tcp_restored_syn"].total:
+        yield Hint(counts["syn_learnt"], NO_SYN_FITS)
