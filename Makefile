@@ -51,7 +51,7 @@ test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 
 test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
 	$(VENV)/python -m tests.kernels.distributions
 
-faults: packages-test $(VENV)/ipvsca ## kill ipvsca before each system call that changes something, refuse it each (root; 15 min); FAULTS="--every 9" for less
+faults: packages-test $(VENV)/ipvsca ## kill ipvsca before each system call that changes something, refuse it each (root; half an hour); FAULTS="--every 9" for less
 	$(VENV)/python -u -m tests.faults $(FAULTS)
 
 bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
