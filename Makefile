@@ -9,7 +9,7 @@ PYTEST := $(VENV)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --
 
 needs-demo := dnsmasq-base iproute2 nginx python3-bpfcc
 needs-venv := python3-bpfcc python3-prometheus-client python3-rich python3-venv
-needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base libc6-dev liburing-dev nodejs procps prometheus systemd unbound)
+needs-test := $(sort $(needs-demo) $(needs-venv) bpftool gcc groff-base iptables libc6-dev liburing-dev nodejs procps prometheus strace systemd unbound)
 needs-kernels := $(sort $(needs-test) busybox-static debian-archive-keyring kmod qemu-system-x86 xz-utils)
 needs-bcc := $(sort $(needs-venv) debian-archive-keyring debootstrap)
 needs-lint := $(needs-venv) clang-format-14
@@ -29,7 +29,7 @@ FUZZ := 60
 
 C_FILES := $(wildcard bpf/*.[ch] tests/*/*.[ch])
 
-.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count fuzz floods churn \
+.PHONY: help venv demo test test-kernels test-bcc unit bpf e2e bench bench-quick bench-count faults fuzz floods churn \
 	lint format lock audit wheel deb debtest clean
 .NOTPARALLEL:
 
@@ -58,6 +58,9 @@ test-kernels: packages-kernels $(VENV)/ipvsca ## run tests on Debian's kernels, 
 
 test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and Ubuntu 24.04, on this kernel (root)
 	$(VENV)/python -m tests.kernels.distributions
+
+faults: packages-test $(VENV)/ipvsca ## kill ipvsca before each system call that changes something, refuse it each (root; half an hour); FAULTS="--every 9" for less
+	$(VENV)/python -u -m tests.faults $(FAULTS)
 
 bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
 	$(VENV)/python -u -m tests.bench $(BENCH)

@@ -42,7 +42,7 @@ class Sweeps:
 
 
 def sweep(plane: DataPlane, now_ns: int) -> None:
-    """Take out what is past its time at `now_ns` (CLOCK_MONOTONIC)."""
+    """Take out what is past its time at `now_ns` (of the programs' clock)."""
     settings = plane.settings()
     plane.forget_handshakes(now_ns - settings.tcp_timeout * NANOSECONDS)
     swept = plane.swept()

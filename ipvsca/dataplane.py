@@ -6,7 +6,6 @@ Read and written in the pinned maps; no daemon is needed.
 from __future__ import annotations
 
 import ctypes
-import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
@@ -16,11 +15,11 @@ from typing import Any
 from ipvsca import counters
 from ipvsca.address import V4_MAPPED, Address, to_mapped
 from ipvsca.errors import Problem
-from ipvsca.kernel import layout
+from ipvsca.kernel import clock, layout
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_unchecked, possible_cpus
 from ipvsca.settings import DEFAULTS, Network, Settings
 
-NANOSECONDS = 1_000_000_000
+NANOSECONDS = clock.NANOSECONDS
 _MAPPED_BITS = V4_MAPPED.prefixlen
 _ALL_IPV4 = IPv4Network("0.0.0.0/0")
 
@@ -29,7 +28,8 @@ _ALL_IPV4 = IPv4Network("0.0.0.0/0")
 class Count:
     """A counter's state.
 
-    `last_ns` is CLOCK_MONOTONIC, 0 for never or unknown; `last_source` is the director (or forger) of that event.
+    `last_ns` is of the programs' clock (kernel/clock.py), 0 for never or unknown; `last_source` is the director (or
+    forger) of that event.
     """
 
     meaning: counters.Meaning
@@ -44,7 +44,7 @@ class Count:
     @property
     def last_seconds_ago(self) -> float | None:
         """None for never or unknown."""
-        return (time.monotonic_ns() - self.last_ns) / NANOSECONDS if self.last_ns else None
+        return (clock.now_ns() - self.last_ns) / NANOSECONDS if self.last_ns else None
 
 
 class DataPlane:
@@ -172,7 +172,7 @@ class DataPlane:
         yield from self.table("handshakes").batched_items()
 
     def forget_handshakes(self, before_ns: int) -> int:
-        """Take out what was learnt before a moment (CLOCK_MONOTONIC), and say how many that were."""
+        """Take out what was learnt before a moment (of the programs' clock), and say how many that were."""
         table = self.table("handshakes")
         old = [handshake for handshake, client in self.handshakes() if client.learnt_ns < before_ns]
         return sum(table.remove(handshake) for handshake in old)

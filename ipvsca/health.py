@@ -85,6 +85,12 @@ ENOUGH = 10_000
 """So many clients tell where directors put their option."""
 
 
+NO_SYN_FITS = (
+    "SYNs tell clients, and no connection fits them: where this host redirects connections (destination NAT, published"
+    " ports of containers), let the directors write the option into the ACK, or load in the container's network too"
+)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that has to be so. Where it is not, `remedy` says what to do."""
@@ -285,3 +291,5 @@ def _hints(counts: Mapping[str, Count], settings: Settings) -> Iterator[Hint]:
     at_ingress = (count.total for name, count in counts.items() if name.startswith(_AT_INGRESS))
     if in_ack and in_ack.total >= ENOUGH and settings.interfaces and not any(at_ingress):
         yield Hint(in_ack, ONLY_ACK)
+    if without and without.total and counts["syn_learnt"].total and not counts["tcp_restored_syn"].total:
+        yield Hint(counts["syn_learnt"], NO_SYN_FITS)

@@ -255,6 +255,8 @@ def _pinned(pins: Pins, programs: Iterable[Program], steps: Steps) -> Programs:
     try:
         return {program: steps.hold(bpf.get(pins.program(program))) for program in programs}
     except FileNotFoundError as error:
+        if not pins.root.exists():
+            raise Problem(f"nothing is loaded at {pins.root}: run `ipvsca load`") from error
         raise Problem(f"{error.filename} is gone, and with it what is loaded: run `ipvsca load`") from error
 
 

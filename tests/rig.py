@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,15 @@ REPOSITORY = Path(__file__).parents[1]
 PROGRAMS = wanted(DEFAULTS)
 CGROUP_PROGRAMS = tuple(program for program in PROGRAMS if program.attach is not None)
 """What a load with default settings pins, and attaches to the cgroup."""
+
+
+def other_version(folder: Path) -> Path:
+    """A copy of the checkout, in a new folder, whose programs differ in nothing but a comment."""
+    for part in ("ipvsca", "bpf"):
+        shutil.copytree(REPOSITORY / part, folder / part)
+    changed = folder / "bpf" / "peer.c"
+    changed.write_text(changed.read_text() + "/* another version */\n")
+    return folder
 
 
 class Ipvsca:

@@ -20,7 +20,6 @@ import array
 import ctypes
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -32,7 +31,7 @@ from ipvsca.address import Address, Endpoint, from_mapped
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.durations import duration
 from ipvsca.errors import ConfigurationError
-from ipvsca.kernel import layout
+from ipvsca.kernel import clock, layout
 from ipvsca.kernel.sockets import Connection, restored_connections
 from ipvsca.settings import Network
 from ipvsca.wire.internet import PROTOCOL_TCP, PROTOCOL_UDP
@@ -103,7 +102,7 @@ def _rows(plane: DataPlane) -> Iterator[Row]:
 
 def _rows_of_connections(plane: DataPlane) -> Iterator[Row]:
     """Established, or on the way to it."""
-    now_ns = time.monotonic_ns()
+    now_ns = clock.now_ns()
     for connection in restored_connections(plane.table("clients").fd):
         yield _of_connection(connection, now_ns)
     for handshake, told in plane.handshakes():
@@ -113,7 +112,7 @@ def _rows_of_connections(plane: DataPlane) -> Iterator[Row]:
 
 
 def _rows_of_flows(plane: DataPlane) -> Iterator[Row]:
-    now_ns = time.monotonic_ns()
+    now_ns = clock.now_ns()
     seconds = _timeouts(plane)
     for flow, learnt in plane.flows():
         row = _of_flow(flow, learnt, now_ns, seconds[flow.protocol])
@@ -123,7 +122,7 @@ def _rows_of_flows(plane: DataPlane) -> Iterator[Row]:
 
 def _count_flows(plane: DataPlane, proto: str | None, client: Network | None, director: Network | None) -> int:
     """How many rows of flows there are. Slices of bytes: to make a million rows would take 20 seconds."""
-    now_ns = time.monotonic_ns()
+    now_ns = clock.now_ns()
     oldest_ns = {protocol: now_ns - seconds * NANOSECONDS for protocol, seconds in _timeouts(plane).items()}
     protocols = {protocol for protocol, name in _PROTOCOLS.items() if proto in (None, name)}
     is_client, is_director = _matches(client), _matches(director)

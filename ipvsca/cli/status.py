@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -12,6 +13,8 @@ from ipvsca import log
 from ipvsca.errors import Problem
 
 _INTERRUPTED = 130
+_SHORT = " (this machine, or the memory cgroup that this runs in, has no more memory for it)"
+_REMEDIES = {errno.ENOMEM: _SHORT, errno.ENOBUFS: _SHORT}
 
 
 def status_of(run: Callable[..., int | None], *arguments: Any) -> int:
@@ -35,9 +38,14 @@ def _status(run: Callable[..., int | None], *arguments: Any) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:  # of which no Problem was made: still a line, and no traceback
-        print(f"{log.marked(logging.ERROR)}ipvsca: {error}", file=sys.stderr)
+        print(f"{log.marked(logging.ERROR)}ipvsca: {_in_words(error)}", file=sys.stderr)
         return 1
     except SystemExit as end:  # argparse, after --help and after a wrong word
         return int(end.code or 0)
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}{_REMEDIES.get(error.errno or 0, '')}" if error.strerror else str(error)

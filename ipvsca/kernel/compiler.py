@@ -6,7 +6,6 @@ bcc brings LLVM, 100 MB of memory and a compiler's start-up time, which is why l
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
@@ -98,7 +97,7 @@ def _loaded(maps: Path, max_flows: int, programs: Sequence[Program], flags: Flag
 @contextmanager
 def _said_by_bcc() -> Iterator[Any]:
     """Collect what bcc's C++ side and the verifier print on standard error; gives a function that reads it."""
-    with tempfile.TemporaryFile() as collected:
+    with open(os.memfd_create("said"), "w+b") as collected:  # no disk is needed, which may be full
         stderr = os.dup(2)
         os.dup2(collected.fileno(), 2)
 

@@ -10,6 +10,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ipvsca.errors import Problem
@@ -159,17 +160,15 @@ class Interfaces:
             ) from error
 
     def _attach(self, interface: int, program: int, program_id: int, pin_path: Path) -> None:
-        new_clsact = self._make_clsact(interface)
-        try:
-            made_clsact = new_clsact or any(mark.made_clsact for _, mark in self._marked(interface))
-            found = self.ours(interface, pin_path)
-            priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
-            mark = Mark(program_id, pin_path, made_clsact)
-            self._netlink.replace_filter(interface, priority, handle, program, str(mark))
-        except BaseException:
-            if new_clsact:
-                self._netlink.delete_clsact(interface)
-            raise
+        found = self.ours(interface, pin_path)
+        priority, handle = (found[0].priority, found[0].handle) if found else self._place(interface)
+        put_filter = partial(self._netlink.replace_filter, interface, priority, handle, program)
+        make_clsact = partial(self._netlink.make_clsact, interface, priority, handle, program)
+
+        if self._netlink.has_clsact(interface) or not make_clsact(str(Mark(program_id, pin_path, True))):
+            others = (mark for _, mark in self._marked(interface) if mark.pin_path != pin_path)
+            made_clsact = any(mark.made_clsact for mark in others) or bool(found and found[1].made_clsact)
+            put_filter(str(Mark(program_id, pin_path, made_clsact)))
 
     def detach(self, interface: Interface, pin_path: Path) -> bool:
         """Take our filter off, and the clsact where we made it and nobody else uses it. False: there was none."""
@@ -185,10 +184,11 @@ class Interfaces:
         if not found:
             return False
         filter_, mark = found
-        self._netlink.delete_filter(interface.index, filter_.priority, filter_.handle)
-        in_use = self.filters(interface.index) or self.filters(interface.index, EGRESS)
-        if mark.made_clsact and not in_use:
-            self._netlink.delete_clsact(interface.index)
+        everything = [*self.filters(interface.index), *self.filters(interface.index, EGRESS)]
+        if mark.made_clsact and everything == [filter_]:
+            self._netlink.delete_clsact(interface.index)  # our filter goes with it: nothing is left in between
+        else:
+            self._netlink.delete_filter(interface.index, filter_.priority, filter_.handle)
         return True
 
     def _marked(self, interface: int) -> Iterator[tuple[Filter, Mark]]:
@@ -196,14 +196,6 @@ class Interfaces:
             mark = Mark.parse(filter_.name)
             if mark:
                 yield filter_, mark
-
-    def _make_clsact(self, interface: int) -> bool:
-        """True where it was not there before."""
-        try:
-            self._netlink.add_clsact(interface)
-        except FileExistsError:
-            return False
-        return True
 
     def _place(self, interface: int) -> tuple[int, int]:
         """The foremost priority that is free or holds filters of our kind, and a free handle there."""

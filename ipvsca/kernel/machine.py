@@ -23,6 +23,16 @@ _CAP_SYS_RESOURCE = 24
 _MEMORY_OF_CGROUP = (5, 11)
 """The first kernel that counts maps as memory of the cgroup. Those before count them against RLIMIT_MEMLOCK."""
 
+_FIRST_CGROUP_NAMESPACE = 0xEFFFFFFB  # PROC_CGROUP_INIT_INO, linux/proc_ns.h
+
+_CONTROLLERS = Path("/proc/cgroups")
+_SYMBOLS = Path("/proc/kallsyms")
+_MARK_OR_CGROUP = "cgroup_sk_alloc_disable"
+"""A function of kernels whose sockets have either a cgroup v2 or the mark of net_cls and net_prio (cgroup v1).
+
+Linux 5.15 did away with it, and some earlier series in an update.
+"""
+
 _USUAL_BPFFS = Path("/sys/fs/bpf")
 _FIND_BPFFS = "set one that is; `findmnt -t bpf` shows where one is mounted"
 
@@ -68,6 +78,22 @@ def cgroup_path(setting: str) -> Path:
     for mount in [mount for mount in found if mount.root == "/"] or found:
         return mount.point
     raise Problem("no cgroup v2 is mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup`")
+
+
+def _reservation(setting: str) -> str:
+    """Whose sockets a cgroup does not have, though one would think so."""
+    if setting == "auto" and os.stat("/proc/self/ns/cgroup").st_ino != _FIRST_CGROUP_NAMESPACE:
+        return " (of this container alone: for others, mount the machine's and name that in `cgroup`)"
+    if setting != "auto" and (marking := _marking_controllers()) and _MARK_OR_CGROUP in _SYMBOLS.read_text():
+        return f' (where {marking[0]} has marked sockets, new ones count as in the root: set cgroup = "auto")'
+    return ""
+
+
+def _marking_controllers() -> list[str]:
+    """Those of net_cls and net_prio that are mounted, and in which somebody has made groups (cgroups(7))."""
+    lines = (line.split() for line in _CONTROLLERS.read_text().splitlines()[1:])
+    mounted = {name: int(groups) for name, hierarchy, groups, _ in lines if hierarchy != "0"}
+    return [name for name in ("net_cls", "net_prio") if mounted.get(name, 0) > 1]
 
 
 def is_cgroup(setting: str, number: int) -> bool:
@@ -152,7 +178,7 @@ def requirements(pin_path: Path, cgroup: str) -> Iterator[tuple[str, Callable[[]
     yield f"Linux {'.'.join(map(str, OLDEST_KERNEL))} or newer", require_kernel
     yield "bcc, which compiles the programs", require_bcc
     yield f"a BPF file system for {pin_path}", lambda: require_bpffs(pin_path)
-    yield "cgroup v2", lambda: cgroup_path(cgroup)
+    yield f"cgroup v2{_reservation(cgroup)}", lambda: cgroup_path(cgroup)
 
 
 def require(pin_path: Path, cgroup: str) -> None:

@@ -28,6 +28,10 @@ _STATUS = struct.Struct("=i")  # 0, or a negative errno
 _LONGEST = 1 << 17  # more than the kernel sends at once
 
 
+Request = tuple[int, bytes, int]
+"""Something to change: the message's type, its body, and flags."""
+
+
 class Netlink:
     """A netlink socket of one protocol. A context manager."""
 
@@ -50,6 +54,14 @@ class Netlink:
         """
         return list(self._ask(kind, body, flags | _ACKNOWLEDGE))
 
+    def do_all(self, *requests: Request) -> list[int]:
+        """Have the kernel work off requests in one system call, so that whoever is killed leaves all of them or none.
+
+        Gives errno or 0 for each; one that is refused keeps none from its turn.
+        """
+        self._socket.send(b"".join(_message(kind, body, flags | _ACKNOWLEDGE) for kind, body, flags in requests))
+        return [_errno(answer) for _ in requests for _, _, answer in messages(self._socket.recv(_LONGEST))]
+
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Ask for all there is of something; the answer has to be read to its end.
 
@@ -59,7 +71,7 @@ class Netlink:
         return self._ask(kind, body, _DUMP)
 
     def _ask(self, kind: int, body: bytes, flags: int) -> Iterator[bytes]:
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 1, 0) + body)
+        self._socket.send(_message(kind, body, flags))
         is_whole = True
         while True:
             for answered, answer_flags, answer in messages(self._socket.recv(_LONGEST)):
@@ -70,6 +82,11 @@ class Netlink:
                         raise InterruptedError
                     return
                 yield answer
+
+
+def _message(kind: int, body: bytes, flags: int) -> bytes:
+    whole = _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 1, 0) + body
+    return whole + bytes(_aligned(len(whole)) - len(whole))
 
 
 def messages(received: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -99,8 +116,13 @@ def find(attributes: bytes, kind: int, *inner: int) -> bytes | None:
     return None
 
 
+def _errno(status: bytes) -> int:
+    """0 where there is none."""
+    return -_STATUS.unpack_from(status)[0] if len(status) >= _STATUS.size else 0
+
+
 def _check(status: bytes) -> None:
-    number = -_STATUS.unpack_from(status)[0] if len(status) >= _STATUS.size else 0
+    number = _errno(status)
     if number:
         raise OSError(number, os.strerror(number))
 

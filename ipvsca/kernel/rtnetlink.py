@@ -6,12 +6,14 @@ errno where it refuses.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ipvsca.kernel.netlink import CREATE, EXCLUSIVE, NESTED, REPLACE, Netlink, attribute, find
+from ipvsca.kernel.netlink import CREATE, EXCLUSIVE, NESTED, REPLACE, Netlink, Request, attribute, find
 
 INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
 EGRESS = 0xFFFFFFF3
@@ -21,7 +23,7 @@ LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, hardware type, inde
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, interface, handle, parent, priority and protocol
 
 _GET_LINK = 18
-_NEW_QDISC, _DELETE_QDISC = 36, 37
+_NEW_QDISC, _DELETE_QDISC, _GET_QDISCS = 36, 37, 38
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTERS = 44, 45, 46
 
 _IFNAME, _LINKINFO, _INFO_KIND = 3, 18, 1  # IFLA_*
@@ -69,21 +71,32 @@ class Rtnetlink(Netlink):
         found = map(_filter, self._all(_GET_FILTERS, _TC.pack(socket.AF_UNSPEC, interface, 0, parent, 0)))
         return [filter_ for filter_ in found if filter_.handle]  # without one it is the list that filters are in
 
-    def add_clsact(self, interface: int) -> None:
-        self.do(_NEW_QDISC, _clsact(interface), CREATE | EXCLUSIVE)
+    def has_clsact(self, interface: int) -> bool:
+        """Or the older ingress, which is where clsact would be."""
+        qdiscs = map(_TC.unpack_from, self._all(_GET_QDISCS, _TC.pack(socket.AF_UNSPEC, interface, 0, 0, 0)))
+        return any((index, parent) == (interface, _CLSACT) for _, index, _, parent, _ in qdiscs)
+
+    def make_clsact(self, interface: int, priority: int, handle: int, program: int, name: str) -> bool:
+        """Make a clsact with a filter in it (see `replace_filter`), so that whoever is killed leaves both or none.
+
+        False where there was a clsact already: then the filter is in that one.
+        """
+        clsact = (_NEW_QDISC, _clsact(interface), CREATE | EXCLUSIVE)
+        clsact_error, filter_error = self.do_all(clsact, _new_filter(interface, priority, handle, program, name))
+        if clsact_error == errno.EEXIST:
+            return False
+        if filter_error and not clsact_error:
+            self.delete_clsact(interface)
+        if error := clsact_error or filter_error:
+            raise OSError(error, os.strerror(error))
+        return True
 
     def delete_clsact(self, interface: int) -> None:
         self.do(_DELETE_QDISC, _clsact(interface))
 
     def replace_filter(self, interface: int, priority: int, handle: int, program: int, name: str) -> None:
         """Put a BPF program (its descriptor) at ingress, for all protocols; in place of a filter that is there."""
-        options = (
-            attribute(_BPF_FD, struct.pack("=I", program))
-            + attribute(_BPF_NAME, name.encode() + b"\0")
-            + attribute(_BPF_FLAGS, _DIRECT_ACTION)
-        )
-        body = _at_ingress(interface, priority, handle) + attribute(_OPTIONS | NESTED, options)
-        self.do(_NEW_FILTER, body, CREATE | REPLACE)
+        self.do(*_new_filter(interface, priority, handle, program, name))
 
     def delete_filter(self, interface: int, priority: int, handle: int) -> None:
         self.do(_DELETE_FILTER, _at_ingress(interface, priority, handle))
@@ -101,6 +114,19 @@ def _clsact(interface: int) -> bytes:
 def _at_ingress(interface: int, priority: int, handle: int) -> bytes:
     place = priority << 16 | socket.htons(ALL_PROTOCOLS)
     return _TC.pack(socket.AF_UNSPEC, interface, handle, INGRESS, place) + attribute(_KIND, b"bpf\0")
+
+
+def _new_filter(interface: int, priority: int, handle: int, program: int, name: str) -> Request:
+    options = (
+        attribute(_BPF_FD, struct.pack("=I", program))
+        + attribute(_BPF_NAME, name.encode() + b"\0")
+        + attribute(_BPF_FLAGS, _DIRECT_ACTION)
+    )
+    return (
+        _NEW_FILTER,
+        _at_ingress(interface, priority, handle) + attribute(_OPTIONS | NESTED, options),
+        CREATE | REPLACE,
+    )
 
 
 def _link(message: bytes) -> Link:

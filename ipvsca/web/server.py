@@ -72,8 +72,9 @@ class Web:
     def start(self) -> None:
         if self._settings.metrics != OFF:
             self._stopped.clear()
-            self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="web", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def stop(self) -> None:
         if self._thread:
@@ -95,7 +96,7 @@ class Web:
                     while not self._stopped.is_set():
                         self._history.take(self._settings)
                         server.handle_request()
-            except (OSError, Problem) as error:
+            except Exception as error:  # whatever it is, it must not end the thread
                 address = self._settings.metrics
                 _log.error("metrics=%s is not served: %s; trying again every %d s", address, error, RETRY_AFTER_S)
                 self._stopped.wait(RETRY_AFTER_S)

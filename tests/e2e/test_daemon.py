@@ -23,7 +23,7 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.kernel.programs import INGRESS_ETHERNET, INGRESS_IP
 from tests.apps.catalogue import app
 from tests.apps.seen import read_answer
-from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic, assert_untouched
+from tests.e2e.traffic import CLIENTS_AT_ONCE, IPV4, Traffic, assert_restored, assert_untouched
 from tests.e2e.tun_device import LIPS, WAYS, shake_hands, tun
 from tests.e2e.web_client import ADDRESS, Client
 from tests.kernel_state import KernelState, settles, wait_until
@@ -218,6 +218,28 @@ def test_an_interface_that_refuses_our_filter_is_told_of_and_keeps_no_other(
             daemon.says(attached("other0"))
 
 
+def test_a_filter_that_somebody_else_takes_off_is_put_back(
+    lab: Lab, traffic: Traffic, loaded: Ipvsca, daemon: Daemon
+) -> None:
+    """With its clsact or without; the clsact is ours then, and goes at the end."""
+    traffic.direct(IPV4, Toa(Where.SYN))
+    with traffic.serving(ACCEPT, IPV4):
+        for line in ("filter del dev eth0 ingress", "qdisc del dev eth0 clsact"):
+            lab.server.run(["tc", *line.split()])
+            daemon.says(attached("eth0"))
+            assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+    daemon.said_nothing_else()
+
+
+def test_a_filter_that_load_takes_off_stays_off(lab: Lab, loaded: Ipvsca, daemon: Daemon) -> None:
+    """The daemon has not read the file that was loaded since."""
+    loaded.configure(trusted=TRUSTED, interfaces=[])
+    loaded.run("load")
+    with veth(lab, "more0"):
+        daemon.says(attached("more0"))
+        assert "ipvsca" not in lab.server.run(["tc", "filter", "show", "dev", "eth0", "ingress"]).stdout
+
+
 # Settings
 
 
@@ -387,6 +409,46 @@ def test_it_waits_where_nothing_is_loaded(lab: Lab, ipvsca: Ipvsca, tmp_path: Pa
         assert client.status("/healthz") == 503
         daemon.process.terminate()
         assert daemon.process.wait(TIMEOUT_S) == 0
+
+
+class Broken(Ipvsca):
+    """Each of its daemon's jobs goes wrong once, in a way that nobody has thought of."""
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        program = """if True:
+            from ipvsca import cli, daemon
+
+            def fail_once(owner, name):
+                works = getattr(owner, name)
+                def fails(*_):
+                    setattr(owner, name, works)
+                    raise RuntimeError(name)
+                setattr(owner, name, fails)
+
+            fail_once(daemon.loader, "follow")
+            fail_once(daemon.loader, "reload")
+            fail_once(daemon.ageing, "sweep")
+            fail_once(daemon.Web, "start")
+            raise SystemExit(cli.main())
+        """
+        return [sys.executable, "-c", program, verb, "--config", str(self.config), *arguments]
+
+
+def test_what_goes_wrong_with_one_job_keeps_it_from_no_other(lab: Lab, loaded: Ipvsca, tmp_path: Path) -> None:
+    loaded.run("set", "tcp_timeout=1")  # so that it sweeps often
+    lab.server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+    broken = Broken(lab.server, loaded.pin_path, lab.cgroup, tmp_path)
+    broken.configure(trusted=TRUSTED, tcp_timeout=1)
+    with running(broken, tmp_path, "--no-load") as daemon:
+        for what, name in (("a sweep", "sweep"), ("serving metrics", "start"), ("looking at the interfaces", "follow")):
+            daemon.says(f"error: {what} went wrong: RuntimeError('{name}')\n")
+        with veth(lab, "more0"):
+            daemon.says(attached("eth0"))  # which is looked at again, though nothing has happened to it
+            daemon.says(attached("more0"))
+        daemon.reload()
+        daemon.says("error: nothing is reloaded: reload\n")
+        daemon.reload()
+        daemon.says_last("reloaded: nothing has changed")
 
 
 # What it tells

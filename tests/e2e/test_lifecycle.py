@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import AttachType, Program, ProgramType
+from tests import rig
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import udp_app
 from tests.e2e.datagrams import ANY, Datagrams
@@ -130,12 +130,7 @@ def test_the_daemon_ends_and_the_data_plane_stays(ipvsca: Ipvsca, stop: signal.S
 
 @pytest.fixture
 def other_version(tmp_path: Path) -> Path:
-    """A copy of ipvsca whose programs differ in nothing but a comment."""
-    for folder in ("ipvsca", "bpf"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
-    changed = tmp_path / "bpf" / "peer.c"
-    changed.write_text(changed.read_text() + "/* another version */\n")
-    return tmp_path
+    return rig.other_version(tmp_path / "other")
 
 
 def test_another_version_takes_over_in_the_middle_of_traffic(

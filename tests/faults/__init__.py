@@ -1,0 +1,1 @@
+"""ipvsca killed before, or refused, each single system call that changes something outside its process."""
