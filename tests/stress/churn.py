@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
+from ipvsca.dataplane import DataPlane
 from tests.bench import applications as apps
 from tests.bench.programs import Where
 from tests.bench.records import Judged
@@ -90,10 +91,12 @@ class Churn:
 
     def _disturb(self) -> None:
         """Replace the programs, and kill daemons meanwhile."""
+        before = _digest(self._stage.ipvsca)
         with _replaced(self._stage.ipvsca, next(self._versions)):
             for _ in range(self._lives):
                 _live_and_die(self._stage.ipvsca)
                 self._done.kills += 1
+        assert _digest(self._stage.ipvsca) != before, "ipvsca load has replaced nothing"
         self._done.replacements += 1
 
 
@@ -104,6 +107,12 @@ def other_version(folder: Path) -> Path:
     changed = folder / "bpf" / "peer.c"
     changed.write_text(changed.read_text() + "/* another version */\n")
     return folder
+
+
+def _digest(ipvsca: Ipvsca) -> bytes:
+    """Of the sources that the programs are made from."""
+    with DataPlane(ipvsca.pin_path) as plane:
+        return bytes(plane.build().digest)
 
 
 def _restored(counts: Mapping[str, int]) -> tuple[int, int]:

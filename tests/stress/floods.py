@@ -1,7 +1,7 @@
 """`python -m tests.stress.floods`: floods of forged packets, what becomes of them, and what each packet costs.
 
-Every flood comes twice: alone, when nothing but what is expected of it may be counted, and while clients are served, of
-whom none may be seen as somebody else or as the director.
+Every flood comes alone, when nothing but what is expected of it may be counted, and then in part while clients are
+served, of whom none may be seen as somebody else or as the director.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from tests.stress.command import play
 from tests.stress.traffic import connecting, exchanging
 
 FULL = 1_000_000
+MEANWHILE = 5
+"""What part of a flood comes once more while clients are served."""
 FLOWS = 1_000
 """That are in use meanwhile."""
 
@@ -94,18 +96,18 @@ class Withstood:
 
 
 def withstand(stage: Stage, flood: Flood, packets: int) -> Withstood:
-    """One flood: alone, then while clients are served. ipvsca is loaded.
+    """One flood: so many packets alone, then a part of them once more while clients are served. ipvsca is loaded.
 
     Raises AssertionError where the flood does what it must not.
     """
-    judged = Judged()
+    judged, meanwhile = Judged(), packets // MEANWHILE
 
-    def blow() -> None:
+    def blow(packets: int) -> None:
         storms.flood(stage, flood.kind, packets, flood.source, flood.port)
 
     with apps.accept_loop(stage):
         with _counted_alone(stage, *flood.counts, most=packets):
-            nanoseconds = _cost(stage, blow)
+            nanoseconds = _cost(stage, partial(blow, packets))
         half_open = _half_open(stage)
         assert (half_open > 0) == (flood.kind is Kind.SYN_FLOOD), f"{flood.name}: {half_open} half-open connections"
         with (
@@ -114,8 +116,8 @@ def withstand(stage: Stage, flood: Flood, packets: int) -> Withstood:
             exchanging(stage, FLOWS, judged.add),
         ):
             began = time.monotonic()
-            blow()
-            rate = packets / (time.monotonic() - began)
+            blow(meanwhile)
+            rate = meanwhile / (time.monotonic() - began)
         if flood.kind is Kind.SYN_FLOOD:
             _connect_without_client(stage, judged)
     assert judged.is_clean, f"{flood.name}: {judged}"
