@@ -145,15 +145,17 @@ def fill_connects(stage: Stage, connections: int) -> Withstood:
 
 @contextmanager
 def _counted_alone(stage: Stage, *names: str, most: int) -> Iterator[None]:
-    """Inside the block these counters grow by as many packets as arrive, and no other grows at all.
+    """Inside the block these counters grow alike, by as many packets as arrive, and no other grows at all.
 
-    A busy kernel drops some between the two ends of the link, and counts them.
+    A busy kernel drops some packets between the two ends of the link; which ones, it does not say.
     """
     before, dropped = stage.ipvsca.counts(), _dropped(stage)
     yield
-    arrived = most - (_dropped(stage) - dropped)
+    dropped = _dropped(stage) - dropped
     grown = {name: count - before[name] for name, count in stage.ipvsca.counts().items() if count != before[name]}
-    assert grown == dict.fromkeys(names, arrived), f"{arrived} of {most} packets arrived, and counters grew by {grown}"
+    counted = grown.get(names[0], 0)
+    is_expected = grown == dict.fromkeys(names, counted) and most - dropped <= counted <= most
+    assert is_expected, f"of {most} packets {dropped} were dropped, and counters grew by {grown}"
 
 
 def _dropped(stage: Stage) -> int:
