@@ -131,14 +131,14 @@ def withstand(stage: Stage, flood: Flood, packets: int) -> Withstood:
 
 def fill_connects(stage: Stage, connections: int) -> Withstood:
     """So many connections, each of which leaves its way back in `connects`, while flows are in use."""
-    judged, restored = Judged(), partial(_count, stage.ipvsca, "tcp_restored_ack")
+    judged, restored = Judged(), partial(_count, stage.ipvsca, "tcp_restored_syn")
     with apps.accept_loop(stage), exchanging(stage, FLOWS, judged.add):
         before, began = restored(), time.monotonic()
-        with stage.naming_clients(Where.ACK), connecting(stage, True, judged.add):
+        with stage.naming_clients(Where.SYN), connecting(stage, True, judged.add):
             while restored() < before + connections:
                 time.sleep(LOOK_EVERY_S)
         rate = connections / (time.monotonic() - began)
-    assert judged.is_clean, judged
+    assert judged.is_clean, f"connections: {judged}"
     with DataPlane(stage.ipvsca.pin_path) as plane:
         return Withstood(connections, rate, _entries(plane, "connects"), 0, 0, 0, judged)
 
