@@ -11,7 +11,7 @@
 #include "storm.h"
 
 #define UNDER_WAY 128
-#define LOST_MS 1000
+#define LOST_MS 5000 /* as busy as a machine may be */
 
 struct flow {
 	int socket;
