@@ -1,27 +1,9 @@
-/* tc ingress: keep the client that a UDP datagram tells by UOA. ipo goes on as it is; of opp the kernel gets the plain datagram. */
+/* tc ingress: read the client that a UDP datagram tells by UOA. ipo goes on as it is; of opp the kernel gets the plain datagram. */
 #ifndef IPVSCA_DATAGRAM_H
 #define IPVSCA_DATAGRAM_H
 
-#include "director.h"
-#include "flows.h"
-#include "layers.h"
+#include "claim.h"
 #include "uoa.h"
-
-static __always_inline void refuse_datagram(__u32 counter, const struct flow *flow)
-{
-	count_from(counter, &flow->lip, bpf_ktime_get_ns());
-}
-
-/* Not 0 where the flow could not be kept. */
-static __always_inline long learn_from_datagram(const struct flow *flow, struct client *client, __u32 counter,
-						const struct settings *settings)
-{
-	client->learnt_ns = bpf_ktime_get_ns();
-	if (learn_flow(flow, client, settings->udp_timeout_ns))
-		return -1;
-	count_from(counter, &flow->lip, client->learnt_ns);
-	return 0;
-}
 
 /*
  * How long the IP header is, in bytes: where it is IPv4's a multiple of 4 up to 60 anyway, as the mask says. The verifier of Linux
@@ -55,39 +37,68 @@ static __always_inline bool read_flow(struct __sk_buff *skb, const struct layers
 	       read_ports(&udp, ip_end - at, layers->is_fragment, flow);
 }
 
-static __always_inline void learn_from_ipo(struct __sk_buff *skb, const struct layers *layers)
+/* False where there is no ipo, or not a right one. */
+static __always_inline bool read_ipo(struct __sk_buff *skb, const struct layers *layers, struct claim *claim)
 {
-	const struct settings *settings = current_settings();
-	struct client client = { .learnt_from = LEARNT_FROM_IPO };
-	union ip_header header = {};
+	struct flow *flow = &claim->flow;
 	enum uoa_verdict verdict;
 	const struct ipv4 *ip;
-	struct flow flow = {};
 	__u32 ip_end = 0;
 
 	readable(skb, layers->transport); /* where it is not, ipo_parse says so */
 	ip = header_at(skb, layers->ip);
-	if (!settings || (const void *)(ip + 1) > end_of(skb) || ip->fragment & bpf_htons(IPV4_FRAGMENT_OFFSET))
-		return; /* a later fragment has no UDP header, and the option only because it is copied into all */
-	verdict = ipo_parse(ip, end_of(skb), &client);
+	if ((const void *)(ip + 1) > end_of(skb) || ip->fragment & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return false; /* a later fragment has no UDP header, and the option only because it is copied into all */
+	verdict = ipo_parse(ip, end_of(skb), &claim->client);
 	if (verdict == UOA_ABSENT)
-		return;
-	if (!read_addresses(skb, layers, &flow.lip, &flow.rip, &ip_end))
-		return;
-	if (!copy_ip_header(skb, layers, &header))
+		return false;
+	if (!read_addresses(skb, layers, &flow->lip, &flow->rip, &ip_end))
+		return false;
+	if (!copy_ip_header(skb, layers, &claim->ip))
 		verdict = UOA_MALFORMED;
-	else if (!sum_is_right(&header, 0, IP_HEADER_WORDS))
+	else if (!sum_is_right(&claim->ip, 0, IP_HEADER_WORDS))
 		verdict = UOA_CHECKSUM;
-	else if (verdict == UOA_FOUND && !read_flow(skb, layers, layers->transport, ip_end, &flow))
+	else if (verdict == UOA_FOUND && !read_flow(skb, layers, layers->transport, ip_end, flow))
 		verdict = UOA_MALFORMED;
 	if (verdict != UOA_FOUND)
-		return refuse_datagram(COUNTER_refused_ipo_malformed + verdict - UOA_MALFORMED, &flow);
-	if (!is_to_this_host(skb))
-		return refuse_datagram(COUNTER_refused_ipo_host, &flow);
-	if (!is_from_director(skb, &flow.lip))
-		return refuse_datagram(COUNTER_refused_ipo_untrusted, &flow);
-	if (learn_from_datagram(&flow, &client, COUNTER_ipo_learnt, settings))
-		refuse_datagram(COUNTER_refused_ipo_memory, &flow);
+		return refuse_claim(COUNTER_refused_ipo_malformed + verdict - UOA_MALFORMED, &flow->lip);
+	claim->client.learnt_from = LEARNT_FROM_IPO;
+	claim->believed = COUNTER_ipo_learnt;
+	claim->untrusted = COUNTER_refused_ipo_untrusted;
+	return true;
+}
+
+/* False where there is no opp, or not a right one. */
+static __always_inline bool read_opp(struct __sk_buff *skb, const struct layers *layers, struct claim *claim)
+{
+	__u32 reach = layers->transport + OPP_FIXED + TOA_LENGTH_IPV6;
+	struct flow *flow = &claim->flow;
+	enum uoa_verdict verdict;
+	const __u8 *version;
+	bool is_believable;
+	__u32 ip_end = 0;
+
+	readable(skb, skb->len < reach ? skb->len : reach); /* where it is not, opp_parse says so */
+	version = header_at(skb, layers->ip);
+	if ((const void *)(version + 1) > end_of(skb) || *version >> 4 != (layers->is_ipv6 ? 6 : 4))
+		return false;
+	is_believable = read_addresses(skb, layers, &flow->lip, &flow->rip, &ip_end);
+	if (layers->is_fragment)
+		verdict = UOA_FRAGMENT;
+	else if (!is_believable || !copy_ip_header(skb, layers, &claim->ip))
+		verdict = UOA_MALFORMED;
+	else if (!layers->is_ipv6 && !sum_is_right(&claim->ip, 0, IP_HEADER_WORDS))
+		verdict = UOA_CHECKSUM;
+	else
+		verdict = opp_parse(header_at(skb, layers->transport), end_of(skb), &claim->client, &claim->length);
+	if (verdict == UOA_FOUND && !read_flow(skb, layers, layers->transport + claim->length, ip_end, flow))
+		verdict = UOA_MALFORMED;
+	if (verdict != UOA_FOUND)
+		return refuse_claim(COUNTER_refused_opp_malformed + verdict - UOA_MALFORMED, &flow->lip);
+	claim->client.learnt_from = LEARNT_FROM_OPP;
+	claim->believed = COUNTER_opp_learnt;
+	claim->untrusted = COUNTER_refused_opp_untrusted;
+	return true;
 }
 
 /*
@@ -105,45 +116,6 @@ static __always_inline long take_opp_away(struct __sk_buff *skb, const struct la
 	if (bpf_skb_adjust_room(skb, -(__s32)length, BPF_ADJ_ROOM_MAC, 0))
 		return -1;
 	return bpf_skb_store_bytes(skb, layers->ip, ip, header, BPF_F_RECOMPUTE_CSUM);
-}
-
-static __always_inline void learn_from_opp(struct __sk_buff *skb, const struct layers *layers)
-{
-	const struct settings *settings = current_settings();
-	struct client client = { .learnt_from = LEARNT_FROM_OPP };
-	__u32 reach = layers->transport + OPP_FIXED + TOA_LENGTH_IPV6;
-	__u32 ip_end = 0, length = 0;
-	union ip_header header = {};
-	enum uoa_verdict verdict;
-	struct flow flow = {};
-	const __u8 *version;
-	bool is_believable;
-
-	readable(skb, skb->len < reach ? skb->len : reach); /* where it is not, opp_parse says so */
-	version = header_at(skb, layers->ip);
-	if (!settings || (const void *)(version + 1) > end_of(skb) || *version >> 4 != (layers->is_ipv6 ? 6 : 4))
-		return;
-	is_believable = read_addresses(skb, layers, &flow.lip, &flow.rip, &ip_end);
-	if (layers->is_fragment)
-		verdict = UOA_FRAGMENT;
-	else if (!is_believable || !copy_ip_header(skb, layers, &header))
-		verdict = UOA_MALFORMED;
-	else if (!layers->is_ipv6 && !sum_is_right(&header, 0, IP_HEADER_WORDS))
-		verdict = UOA_CHECKSUM;
-	else
-		verdict = opp_parse(header_at(skb, layers->transport), end_of(skb), &client, &length);
-	if (verdict == UOA_FOUND && !read_flow(skb, layers, layers->transport + length, ip_end, &flow))
-		verdict = UOA_MALFORMED;
-	if (verdict != UOA_FOUND)
-		return refuse_datagram(COUNTER_refused_opp_malformed + verdict - UOA_MALFORMED, &flow);
-	if (!is_to_this_host(skb))
-		return refuse_datagram(COUNTER_refused_opp_host, &flow);
-	if (!is_from_director(skb, &flow.lip))
-		return refuse_datagram(COUNTER_refused_opp_untrusted, &flow);
-	if (take_opp_away(skb, layers, &header, length))
-		return refuse_datagram(COUNTER_refused_opp_room, &flow);
-	if (learn_from_datagram(&flow, &client, COUNTER_opp_learnt, settings))
-		refuse_datagram(COUNTER_refused_opp_memory, &flow);
 }
 
 #endif

@@ -43,6 +43,41 @@ static __always_inline bool tells_nothing(struct __sk_buff *skb, __u32 at)
 	return (const void *)(tcp + 1) <= end && !opens(tcp);
 }
 
+/* Keep the client that a packet claims for its flow, where it is to be believed. Gives the counter of what was done. */
+static __always_inline __u32 judge(struct __sk_buff *skb, const struct layers *layers, const struct settings *settings,
+				   struct claim *claim)
+{
+	if (!is_to_this_host(skb))
+		return claim->untrusted + NOT_TO_THIS_HOST;
+	if (!is_from_director(skb, &claim->flow.lip))
+		return claim->untrusted + NOT_TRUSTED;
+	if (layers->protocol == PROTOCOL_OPP && take_opp_away(skb, layers, &claim->ip, claim->length))
+		return claim->untrusted + NOT_TAKEN_AWAY;
+	if (learn_flow(&claim->flow, &claim->client, timeout_of(claim->flow.protocol, settings)))
+		return claim->untrusted + NOT_KEPT;
+	return claim->believed;
+}
+
+static __always_inline void learn(struct __sk_buff *skb, const struct layers *layers)
+{
+	const struct settings *settings = current_settings();
+	struct claim claim = {};
+	bool is_claimed;
+
+	if (!settings)
+		return;
+	if (layers->protocol == PROTOCOL_ICMP)
+		is_claimed = read_announcement(skb, layers, settings, &claim);
+	else if (layers->protocol == PROTOCOL_UDP)
+		is_claimed = read_ipo(skb, layers, &claim);
+	else
+		is_claimed = read_opp(skb, layers, &claim);
+	if (!is_claimed)
+		return;
+	claim.client.learnt_ns = bpf_ktime_get_ns();
+	count_from(judge(skb, layers, settings, &claim), &claim.flow.lip, claim.client.learnt_ns);
+}
+
 static __always_inline void ingress(struct __sk_buff *skb, struct layers *layers, __be16 ethertype)
 {
 	bool is_ours = false;
@@ -56,12 +91,8 @@ static __always_inline void ingress(struct __sk_buff *skb, struct layers *layers
 	forget_the_way(skb, layers);
 	if (layers->protocol == PROTOCOL_TCP)
 		keep_client_of_syn(skb, layers);
-	else if (layers->protocol == PROTOCOL_ICMP)
-		learn_from_announcement(skb, layers);
-	else if (layers->protocol == PROTOCOL_UDP)
-		learn_from_ipo(skb, layers);
 	else
-		learn_from_opp(skb, layers);
+		learn(skb, layers);
 }
 
 /* For devices whose packets begin with an Ethernet header. */
