@@ -9,6 +9,7 @@ import pytest
 
 from ipvsca.settings import DEFAULTS
 from tests.bench import applications as apps
+from tests.bench.programs import Where
 from tests.bench.records import Judged
 from tests.bench.stage import Stage
 from tests.kernel_state import wait_until
@@ -49,9 +50,9 @@ def test_a_flood_of_syns_restores_nothing(stage: Stage) -> None:
 
 
 def test_churn(stage: Stage) -> None:
-    done = Churn(stage, lives=1).run(connections=MANY, datagrams=MANY)
-    assert done.kills >= 2
-    assert done.replacements >= 2
+    done = Churn(stage, lives=1, named_in=[Where.BOTH]).run(connections=MANY, datagrams=MANY)
+    assert done.kills >= 1
+    assert done.replacements >= 1
 
 
 def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:

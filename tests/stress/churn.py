@@ -56,14 +56,15 @@ class Churned:
 class Churn:
     """Connections and datagrams to a server whose programs are replaced once in so many lives of the daemon or more."""
 
-    def __init__(self, stage: Stage, lives: int = LIVES) -> None:
+    def __init__(self, stage: Stage, lives: int = LIVES, named_in: Sequence[Where] = (Where.SYN, Where.BOTH)) -> None:
         self._stage = stage
+        self._named_in = named_in
         self._lives = lives
         self._versions = cycle([other_version(stage.folder / "other"), REPOSITORY])
         self._done = Churned()
 
     def run(self, connections: int, datagrams: int) -> Churned:
-        """So many at the least: half of them while SYNs name clients, half while SYNs and ACKs do. ipvsca is loaded.
+        """So many at the least: by default half of them while SYNs name clients, half while SYNs and ACKs do.
 
         An ACK alone would not do: a busy kernel drops one now and then, and this director does not repeat its option.
 
@@ -72,8 +73,8 @@ class Churn:
         done, ipvsca = self._done, self._stage.ipvsca
         before, began = ipvsca.counts(), time.monotonic()
         with apps.accept_loop(self._stage):
-            for where in (Where.SYN, Where.BOTH):
-                self._half(where, connections // 2, datagrams // 2)
+            for where in self._named_in:
+                self._part(where, connections // len(self._named_in), datagrams // len(self._named_in))
         grown = {name: count - before[name] for name, count in ipvsca.counts().items()}
         done.connections, done.datagrams = _restored(grown)
         done.seconds = time.monotonic() - began
@@ -81,7 +82,7 @@ class Churn:
         assert {name: count for name, count in grown.items() if count and name.startswith(NONE_OF)} == {}
         return done
 
-    def _half(self, where: Where, connections: int, datagrams: int) -> None:
+    def _part(self, where: Where, connections: int, datagrams: int) -> None:
         stage, judge = self._stage, self._done.judged.add
         connections_before, datagrams_before = _restored(stage.ipvsca.counts())
         with stage.naming_clients(where), connecting(stage, True, judge), exchanging(stage, FLOWS, judge):
