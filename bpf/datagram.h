@@ -115,6 +115,8 @@ static __always_inline long take_opp_away(struct __sk_buff *skb, const struct la
 	mend(ip, layers->is_ipv6, length);
 	if (bpf_skb_adjust_room(skb, -(__s32)length, BPF_ADJ_ROOM_MAC, 0))
 		return -1;
+	/* at least 20 it is, but the verifier of Linux 5.10 has lost that bound on the way here */
+	asm volatile("if %0 > 19 goto +1\n\t%0 = 20" : "+r"(header));
 	return bpf_skb_store_bytes(skb, layers->ip, ip, header, BPF_F_RECOMPUTE_CSUM);
 }
 
