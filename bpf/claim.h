@@ -12,17 +12,17 @@ struct claim {
 	struct flow flow;
 	struct client client;
 	__u32 believed; /* the counter for it */
-	__u32 untrusted; /* the first of the counters for claims that are not believed, in the order of enum disbelief */
+	__u32 untrusted; /* the first of the counters for what is not believed, which stand in the order of enum disbelief */
 	union ip_header ip; /* of opp: the header in front of it, a copy */
 	__u32 length; /* of opp: its own */
 };
 
-/* Added to COUNTER_refused_announcement_untrusted or its like. */
+/* Added to the counter of a claim that is not trusted. */
 enum disbelief {
-	NOT_TRUSTED,
-	NOT_TO_THIS_HOST,
-	NOT_KEPT,
-	NOT_TAKEN_AWAY,
+	DISBELIEF_UNTRUSTED,
+	DISBELIEF_HOST,
+	DISBELIEF_MEMORY,
+	DISBELIEF_ROOM,
 };
 
 static __always_inline bool is_to_this_host(const struct __sk_buff *skb)

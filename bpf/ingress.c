@@ -48,13 +48,13 @@ static __always_inline __u32 judge(struct __sk_buff *skb, const struct layers *l
 				   struct claim *claim)
 {
 	if (!is_to_this_host(skb))
-		return claim->untrusted + NOT_TO_THIS_HOST;
+		return claim->untrusted + DISBELIEF_HOST;
 	if (!is_from_director(skb, &claim->flow.lip))
-		return claim->untrusted + NOT_TRUSTED;
+		return claim->untrusted + DISBELIEF_UNTRUSTED;
 	if (layers->protocol == PROTOCOL_OPP && take_opp_away(skb, layers, &claim->ip, claim->length))
-		return claim->untrusted + NOT_TAKEN_AWAY;
+		return claim->untrusted + DISBELIEF_ROOM;
 	if (learn_flow(&claim->flow, &claim->client, timeout_of(claim->flow.protocol, settings)))
-		return claim->untrusted + NOT_KEPT;
+		return claim->untrusted + DISBELIEF_MEMORY;
 	return claim->believed;
 }
 

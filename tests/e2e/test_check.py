@@ -565,7 +565,7 @@ def test_a_director_that_is_not_trusted(traffic: Traffic, instance: Ipvsca, chec
     assert found.json["hints"][0]["last_source"] in LIPS[4]
 
 
-NARROWER = f"  tip   {cli.check._NARROWER}:"
+NARROWER = f"  tip   {cli.module('check')._NARROWER}:"
 
 
 def proposal(found: Checked) -> set[str] | None:

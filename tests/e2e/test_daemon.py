@@ -207,9 +207,11 @@ def test_an_interface_that_refuses_our_filter_is_told_of_and_keeps_no_other(
     with veth(lab, "more0"):
         daemon.says(attached("more0peer"))
         daemon.says(attached("more0"))
+        daemon.process.send_signal(signal.SIGSTOP)  # or it puts the filter back at once
         lab.server.run(["tc", "qdisc", "delete", "dev", "more0", "clsact"])
         lab.server.run(["tc", "qdisc", "add", "dev", "more0", "ingress_block", "7", "clsact"])
         lab.server.run(["ip", "link", "set", "more0", "name", "last0"])
+        daemon.process.send_signal(signal.SIGCONT)
         daemon.says(
             "warning: tc ingress of last0: the kernel refuses our filter (Operation not supported): `tc qdisc show dev"
             " last0` shows what is there; `interfaces` in the file can leave it out\n"

@@ -17,7 +17,7 @@ import pytest
 
 from ipvsca import loader, settings
 from ipvsca.kernel.clock import NANOSECONDS
-from ipvsca.kernel.interfaces import Interfaces
+from ipvsca.kernel.rtnetlink import Rtnetlink
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored, assert_untouched
 from tests.faults import calls
@@ -53,7 +53,7 @@ def test_a_clsact_that_another_makes_at_the_same_time_is_not_ours(
     """It came between our look and our own attempt."""
     lab.server.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
     try:
-        monkeypatch.setattr(Interfaces, "_has_clsact", lambda *_: False)
+        monkeypatch.setattr(Rtnetlink, "has_clsact", lambda *_: False)
         with ipvsca.namespace.entered():
             loader.load(settings.read_file(ipvsca.config))
         ipvsca.run("unload")

@@ -217,6 +217,7 @@ def test_hooks_that_are_missing(ipvsca: Ipvsca, client: Client, lab: Lab) -> Non
     with serving(ipvsca, client):
         assert client.ask("/healthz")[1] == '{"restoring": true, "wrong": []}\n'
         Pins.at(ipvsca.pin_path).link(missing).unlink()
+        ipvsca.configure(interfaces=[])  # otherwise the daemon puts the filter back at once
         lab.server.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
         answer, body = client.ask("/healthz")
         assert (answer.status, answer.headers["Content-Type"]) == (503, "application/json")

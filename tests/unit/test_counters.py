@@ -30,14 +30,22 @@ OF_UOA = {
     "opp": UOA_VERDICTS[UOA_VERDICTS.index("malformed") :],
 }
 
+# What is read rightly may still not be believed.
+DISBELIEFS = members("claim.h", "disbelief", "DISBELIEF")
+OF_CLAIMS = {
+    form: DISBELIEFS if form == "opp" else DISBELIEFS[: DISBELIEFS.index("room")]  # of the others nothing is taken away
+    for form in re.findall(r"->untrusted = COUNTER_refused_(\w+)_untrusted\b", CODE)
+}
+
 # Where a member of an enumeration is added to the first counter of a place: the members, in order.
 PLACES = {
     **dict.fromkeys(re.findall(r"COUNTER_(refused_\w+)_malformed \+ refusal\b", CODE), REFUSALS),
-    **dict.fromkeys(
-        re.findall(r"COUNTER_(refused_\w+)_fragment \+ verdict - ANNOUNCEMENT_FRAGMENT\b", CODE), REFUSING_VERDICTS
-    ),
     **{
-        f"refused_{form}": OF_UOA[form]
+        f"refused_{form}": REFUSING_VERDICTS + OF_CLAIMS[form]
+        for form in re.findall(r"COUNTER_refused_(\w+)_fragment \+ verdict - ANNOUNCEMENT_FRAGMENT\b", CODE)
+    },
+    **{
+        f"refused_{form}": OF_UOA[form] + OF_CLAIMS[form]
         for form in re.findall(r"COUNTER_refused_(\w+)_malformed \+ verdict - UOA_MALFORMED\b", CODE)
     },
 }
