@@ -58,6 +58,7 @@ class _Daemon:
         self._web = Web(settings, self._sweeps)
         self._refusals: Refusals | None = None
         self._state = ""
+        self._loaded_ns = 0
 
     def run(self) -> None:
         self._attempt("a sweep", self._sweep)
@@ -99,7 +100,7 @@ class _Daemon:
         now_ns = clock.now_ns()
         try:
             with DataPlane(self._settings.pin_path) as plane:
-                plane.whole_build()
+                loaded_ns = plane.whole_build().loaded_ns
                 self._sweeps.sweep(plane, now_ns)
                 self._tell_refusals(plane.counts(), now_ns)
                 settings = plane.settings()
@@ -109,8 +110,19 @@ class _Daemon:
             self._enter(f"not restoring: {problem}")
         else:
             self._next_sweep_s = began_s + min(LONGEST_INTERVAL_S, settings.tcp_timeout / 2, settings.udp_timeout / 2)
+            if loaded_ns != self._loaded_ns and self._state:
+                self._attempt("reading the file again", self._take_up)
+            self._loaded_ns = loaded_ns
             if self._enter(_RESTORING):
                 self._attempt("looking at the interfaces", self._follow)
+
+    def _take_up(self) -> None:
+        """Something was loaded since the file was read: it is what the file says by now."""
+        self._refusals = None
+        wanted = replace(self._reread(), pin_path=self._settings.pin_path)
+        if wanted != self._settings:
+            self._settings = wanted
+            self._web.restart(wanted)
 
     def _enter(self, state: str) -> bool:
         """Tell a state. False where it is no other than before."""

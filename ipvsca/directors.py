@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from ipvsca.address import Address, from_mapped
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
+from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.sockets import restored_connections
 from ipvsca.settings import DEFAULTS, Network
 
@@ -27,6 +28,7 @@ _BELIEVED = (*_TCP_RESTORED, "announcement_learnt", "ipo_learnt", "opp_learnt")
 _KEY = ctypes.sizeof(layout.FlowKey)
 _VALUE = ctypes.sizeof(layout.Learnt)
 _LIP = slice(layout.FlowKey.lip.offset, layout.FlowKey.lip.offset + layout.FlowKey.lip.size)
+_WIDTH = ctypes.sizeof(layout.PackedAddress)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,17 @@ def seen(plane: DataPlane) -> set[Address]:
     What is open tells, and so do the ways back, which stay when a connection or flow has ended, until their place is
     needed.
     """
-    lips = {director.address for director in directors(plane)} | plane.last_sources(_BELIEVED)
-    values = {"connects": layout.Director, "replies": layout.Flow}
-    for name, kind in values.items():
-        for _, packed in plane.table(name).batches():
-            size, width = ctypes.sizeof(kind), _LIP.stop  # LIP is the first of both
-            lips |= {from_mapped(lip) for lip in {packed[at : at + width] for at in range(0, len(packed), size)}}
-    return lips
+    return {director.address for director in directors(plane)} | plane.last_sources(_BELIEVED) | _ways_back(plane)
+
+
+def _ways_back(plane: DataPlane) -> set[Address]:
+    """The LIPs through which clients are answered."""
+    lips: set[bytes] = set()
+    for name in ("connects", "replies"):  # whose values begin with LIP
+        size = ctypes.sizeof(KEYS_AND_VALUES[name][1])
+        for _, values in plane.table(name).batches():
+            lips |= {values[at : at + _WIDTH] for at in range(0, len(values), size)}
+    return set(map(from_mapped, lips))
 
 
 def _is_meant(network: Network) -> bool:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterator
 
 from ipvsca.kernel.netlink import messages
 
@@ -39,15 +40,22 @@ class Changes:
         self._socket.close()
 
     def read(self) -> set[int] | None:
-        """The indices since the last time; None where the kernel had more to tell than it could keep for us."""
+        """The indices since the last time; None where the kernel had more to tell than it could keep for us.
+
+        What happens to filters that interfaces share (a block) is told with -1, and is left out.
+        """
         changed: set[int] = set()
         is_whole = True
         while True:
             try:
-                changed.update(_INDEX.unpack_from(body)[0] for _, _, body in messages(self._socket.recv(_LONGEST)))
+                changed.update(index for index in _indices(self._socket.recv(_LONGEST)) if index > 0)
             except BlockingIOError:
                 return changed if is_whole else None
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 is_whole = False
+
+
+def _indices(received: bytes) -> Iterator[int]:
+    return (_INDEX.unpack_from(body)[0] for _, _, body in messages(received))

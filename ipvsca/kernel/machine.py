@@ -8,6 +8,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,10 +83,11 @@ def cgroup_path(setting: str) -> Path:
 
 def _reservation(setting: str) -> str:
     """Whose sockets a cgroup does not have, though one would think so."""
-    if setting == "auto" and os.stat("/proc/self/ns/cgroup").st_ino != _FIRST_CGROUP_NAMESPACE:
-        return " (of this container alone: for others, mount the machine's and name that in `cgroup`)"
-    if setting != "auto" and (marking := _marking_controllers()) and _MARK_OR_CGROUP in _SYMBOLS.read_text():
-        return f' (where {marking[0]} has marked sockets, new ones count as in the root: set cgroup = "auto")'
+    with suppress(OSError):  # a remark, for which nobody has to have all of /proc
+        if setting == "auto" and os.stat("/proc/self/ns/cgroup").st_ino != _FIRST_CGROUP_NAMESPACE:
+            return " (of this container alone: for others, mount the machine's and name that in `cgroup`)"
+        if setting != "auto" and (marking := _marking_controllers()) and _MARK_OR_CGROUP in _SYMBOLS.read_text():
+            return f' (where {marking[0]} has marked sockets, new ones count as in the root: set cgroup = "auto")'
     return ""
 
 

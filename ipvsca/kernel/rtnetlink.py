@@ -79,11 +79,13 @@ class Rtnetlink(Netlink):
     def make_clsact(self, interface: int, priority: int, handle: int, program: int, name: str) -> bool:
         """Make a clsact with a filter in it (see `replace_filter`), so that whoever is killed leaves both or none.
 
-        False where there was a clsact already: then the filter is in that one.
+        False where there was a clsact already: it is another's, and the filter is in it no more.
         """
         clsact = (_NEW_QDISC, _clsact(interface), CREATE | EXCLUSIVE)
         clsact_error, filter_error = self.do_all(clsact, _new_filter(interface, priority, handle, program, name))
         if clsact_error == errno.EEXIST:
+            if not filter_error:
+                self.delete_filter(interface, priority, handle)
             return False
         if filter_error and not clsact_error:
             self.delete_clsact(interface)

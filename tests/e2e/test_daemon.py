@@ -242,6 +242,34 @@ def test_a_filter_that_load_takes_off_stays_off(lab: Lab, loaded: Ipvsca, daemon
         assert "ipvsca" not in lab.server.run(["tc", "filter", "show", "dev", "eth0", "ingress"]).stdout
 
 
+def test_what_is_loaded_later_is_what_the_file_says_by_then(lab: Lab, loaded: Ipvsca, daemon: Daemon) -> None:
+    loaded.run("unload")
+    daemon.says_last(f"error: nothing is loaded at {loaded.pin_path}: run `ipvsca load`")
+    loaded.configure(trusted=TRUSTED, interfaces=["none0"])
+    loaded.run("load")
+    daemon.says("warning: waiting for interface none0, which does not exist\n")
+    assert "ipvsca" not in lab.server.run(["tc", "filter", "show", "dev", "eth0", "ingress"]).stdout
+
+
+def test_a_block_that_interfaces_share_is_none_of_them(lab: Lab, loaded: Ipvsca, daemon: Daemon) -> None:
+    with veth(lab, "more0"):
+        daemon.says(attached("more0peer"))
+        daemon.says(attached("more0"))
+        lab.server.run(["ip", "link", "add", "other0", "type", "dummy"])
+        try:
+            daemon.says(attached("other0"))
+            daemon.process.send_signal(signal.SIGSTOP)
+            lab.server.run(["tc", "qdisc", "delete", "dev", "other0", "clsact"])
+            lab.server.run(["tc", "qdisc", "add", "dev", "other0", "ingress_block", "7", "clsact"])
+            lab.server.run(["tc", "filter", "add", "block", "7", "matchall", "action", "pass"])
+            lab.server.run(["tc", "filter", "delete", "dev", "more0", "ingress"])
+            daemon.process.send_signal(signal.SIGCONT)
+            daemon.says(attached("more0"))
+            assert "went wrong" not in daemon.log.read_text()
+        finally:
+            lab.server.run(["ip", "link", "delete", "other0"])
+
+
 # Settings
 
 

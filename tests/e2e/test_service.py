@@ -276,6 +276,7 @@ def test_where_the_load_fails_the_daemon_tells(service: Service) -> None:
     service.configure(CONFIGURATION)
     service.systemctl("start", DATA_PLANE)
     assert wait_until(lambda: service.property(DAEMON, "StatusText") == "restoring")
+    assert wait_until(service.is_restoring)
 
 
 def test_an_interface_that_comes_is_attached_to_by_the_daemon(lab: Lab, service: Service) -> None:

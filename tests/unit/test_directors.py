@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ipvsca.directors import _MANY, _flows, narrowed
+from ipvsca.directors import _MANY, _flows, _ways_back, narrowed
 from ipvsca.kernel import layout
 from ipvsca.settings import DEFAULTS
 
@@ -43,6 +44,28 @@ def test_an_entry_that_leads_to_others_is_no_flow() -> None:
 def test_no_flows() -> None:
     plane: Any = Plane()
     assert _flows(plane) == {}
+
+
+class Ways:
+    """Has tables of ways back, with two batches each."""
+
+    def __init__(self, **lips: str) -> None:
+        self._values = {name: [self._value(name, lip) for lip in listed.split()] for name, listed in lips.items()}
+
+    def table(self, name: str) -> Any:
+        return SimpleNamespace(
+            batches=lambda: [(b"", b"".join(part)) for part in (self._values[name][:3], self._values[name][3:])]
+        )
+
+    def _value(self, name: str, lip: str) -> bytes:
+        end = layout.PackedEndpoint(address=layout.PackedAddress.of(ip_address(lip)), port=1024)
+        return bytes(end if name == "replies" else layout.Director(local=end))
+
+
+def test_ways_back_tell_every_director() -> None:
+    plane: Any = Ways(replies="10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.1", connects="fd00::1 fd00::2 fd00::3 fd00::4")
+    expected = "10.0.0.1 10.0.0.2 10.0.0.3 fd00::1 fd00::2 fd00::3 fd00::4"
+    assert _ways_back(plane) == set(map(ip_address, expected.split()))
 
 
 MANY = " ".join(f"10.90.0.{host}" for host in range(1, _MANY + 2))

@@ -81,3 +81,12 @@ def test_a_refusal(kind: int) -> None:
 def test_done() -> None:
     kernel = Kernel(message(ERROR, status(0)))
     assert kernel.netlink.do(ANSWER, b"") == []
+
+
+def test_requests_that_are_made_together_are_answered_one_by_one() -> None:
+    kernel = Kernel(message(ERROR, status(errno.EEXIST)), message(ERROR, status(0)))
+    assert kernel.netlink.do_all((ANSWER, b"clsact!", 0), (ANSWER, b"filter", 0)) == [errno.EEXIST, 0]
+    sent = kernel.theirs.recv(1024)
+    assert [body for _, _, body in messages(sent)] == [b"clsact!", b"filter"]
+    with pytest.raises(BlockingIOError):
+        kernel.theirs.recv(1024, socket.MSG_DONTWAIT)
