@@ -19,20 +19,21 @@ static __always_inline bool way_of_tcp(const struct settings *settings, const st
 				       struct endpoint *local)
 {
 	struct director *director;
-	struct director copy;
+	struct endpoint known;
+	__u64 learnt_ns;
 
 	if (!settings->tcp_connect)
 		return false;
-	director = connects.lookup((struct endpoint *)client);
+	director = director_of(client);
 	if (!director)
 		return false;
-	copy = *director;
-	asm volatile("" ::: "memory");
-	/* the kernel may have given the entry's memory to another client while we read: then it is not found again */
-	if (connects.lookup((struct endpoint *)client) != director)
-		return false;
-	*local = copy.local;
-	return is_within(copy.learnt_ns, bpf_ktime_get_ns(), settings->tcp_timeout_ns);
+	bpf_spin_lock(&director->lock);
+	known = director->client;
+	*local = director->local;
+	learnt_ns = director->learnt_ns;
+	bpf_spin_unlock(&director->lock);
+	return known.port == client->port && is_same(&known.address, &client->address) &&
+	       is_within(learnt_ns, bpf_ktime_get_ns(), settings->tcp_timeout_ns);
 }
 
 /* The director's end (LIP:lport) through which `client` is reached. False where this is no client's address. */

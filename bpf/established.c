@@ -102,12 +102,16 @@ static __always_inline bool learn_from_flow(const struct handshake *handshake, c
 static __always_inline void keep_way_back(const struct handshake *handshake, const struct client *client)
 {
 	struct endpoint end = { .address = client->address, .port = client->port };
-	struct director director = {
-		.local = { .address = handshake->lip, .port = handshake->lport },
-		.learnt_ns = client->learnt_ns,
-	};
+	struct endpoint local = { .address = handshake->lip, .port = handshake->lport };
+	struct director *director = director_of(&end);
 
-	connects.update(&end, &director);
+	if (!director)
+		return;
+	bpf_spin_lock(&director->lock);
+	director->client = end;
+	director->local = local;
+	director->learnt_ns = client->learnt_ns;
+	bpf_spin_unlock(&director->lock);
 }
 
 /*

@@ -12,8 +12,8 @@
 #define MAX_HANDSHAKES 65536
 #define MAX_TRUSTED 4096
 
-/* 8 MB. Only connects that follow soon find their client in it, as in active FTP; a flood of connections pushes out no UDP flow. */
-#define MAX_CONNECTS 65536
+/* 4 MB. Only connects that follow soon find their client in it, as in active FTP; a flood of connections pushes out no UDP flow. */
+#define CONNECTS 65536
 
 #define PINNED(type, name, key, value, entries, flags) \
 	BPF_F_TABLE(type ":" PIN_MAPS "/" #name, key, value, name, entries, flags)
@@ -33,8 +33,11 @@ PINNED("array", hints, __u32, struct hints, 1, 0);
 /* The director, LIP:lport, through which a client is answered. Written where a datagram of it is received, read by sendmsg.c and connect.c. */
 PINNED("lru_hash", replies, struct reply, struct endpoint, MAX_FLOWS, 0);
 
-/* The director to which a TCP connect to a client goes. Written by established.c, read by connect.c. */
-PINNED("lru_hash", connects, struct endpoint, struct director, MAX_CONNECTS, 0);
+/*
+ * The director to which a TCP connect to a client goes, at the place that its address and port lead to: one line of memory to write
+ * for each connection, where an LRU hash has many. Written by established.c, read by connect.c.
+ */
+PINNED("array", connects, __u32, struct director, CONNECTS, 0);
 
 /* Kept in a socket, on kernels where a lookup call's question cannot be read. Written by recvmsg.c, read by lookup.c. */
 PINNED("sk_storage", last_received, int, struct received, 0, BPF_F_NO_PREALLOC);

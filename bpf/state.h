@@ -23,6 +23,14 @@ static __always_inline __u64 coarse_ns(void)
 #endif
 }
 
+/* Where it stands to which director a TCP connect to a client goes; another client's may stand there. */
+static __always_inline struct director *director_of(const struct endpoint *client)
+{
+	__u32 place = (mixed(&client->address) ^ client->port) * MIXER / (0x100000000 / CONNECTS);
+
+	return connects.lookup(&place);
+}
+
 static __always_inline bool is_trusted(const struct address *source)
 {
 	struct prefix key = { .length = ADDRESS_BITS, .address = *source };

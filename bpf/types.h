@@ -132,8 +132,10 @@ struct endpoint {
 	__u8 pad[2];
 };
 
-/* Where a TCP connect to a client goes, for how long: tcp_timeout. */
+/* Where a TCP connect to a client goes, for how long: tcp_timeout. The lock is for all of it: any client's may take its place. */
 struct director {
+	struct bpf_spin_lock lock;
+	struct endpoint client;
 	struct endpoint local; /* LIP:lport */
 	__u8 pad[4];
 	__u64 learnt_ns; /* CLOCK_MONOTONIC */

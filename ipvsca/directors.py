@@ -79,11 +79,11 @@ def seen(plane: DataPlane) -> set[Address]:
 def _ways_back(plane: DataPlane) -> set[Address]:
     """The LIPs through which clients are answered."""
     lips: set[bytes] = set()
-    for name in ("connects", "replies"):  # whose values begin with LIP
+    for name, offset in (("connects", layout.Director.local.offset), ("replies", 0)):
         size = ctypes.sizeof(KEYS_AND_VALUES[name][1])
         for _, values in plane.table(name).batches():
-            lips |= {values[at : at + _WIDTH] for at in range(0, len(values), size)}
-    return set(map(from_mapped, lips))
+            lips |= {values[at : at + _WIDTH] for at in range(offset, len(values), size)}
+    return set(map(from_mapped, lips - {bytes(_WIDTH)}))  # where `connects` has none
 
 
 def _is_meant(network: Network) -> bool:

@@ -147,10 +147,22 @@ class PackedEndpoint(ctypes.Structure):
     _fields_ = [("address", PackedAddress), ("port", ctypes.c_uint16), ("pad", ctypes.c_uint8 * 2)]
 
 
+class SpinLock(ctypes.Structure):
+    """struct bpf_spin_lock."""
+
+    _fields_ = [("val", ctypes.c_uint32)]
+
+
 class Director(ctypes.Structure):
     """struct director."""
 
-    _fields_ = [("local", PackedEndpoint), ("pad", ctypes.c_uint8 * 4), ("learnt_ns", ctypes.c_uint64)]
+    _fields_ = [
+        ("lock", SpinLock),
+        ("client", PackedEndpoint),
+        ("local", PackedEndpoint),
+        ("pad", ctypes.c_uint8 * 4),
+        ("learnt_ns", ctypes.c_uint64),
+    ]
 
 
 class Received(ctypes.Structure):

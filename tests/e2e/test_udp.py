@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -341,8 +341,19 @@ def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Wher
         assert syn_destination(capture) == as_tuple(expected)
 
 
-def test_a_tcp_connect_to_a_client_of_long_ago(traffic: Traffic, ipvsca: Ipvsca) -> None:
-    """After tcp_timeout it goes where the application says."""
+def learnt_long_ago(director: layout.Director, plane: DataPlane) -> None:
+    director.learnt_ns -= (plane.settings().tcp_timeout + 1) * NANOSECONDS
+
+
+def is_of_another_client(director: layout.Director, plane: DataPlane) -> None:
+    director.client.port ^= 1
+
+
+@pytest.mark.parametrize("change", [learnt_long_ago, is_of_another_client])
+def test_a_tcp_connect_to_a_client_of_whom_nothing_is_known_any_more(
+    traffic: Traffic, ipvsca: Ipvsca, change: Callable[[layout.Director, DataPlane], None]
+) -> None:
+    """It goes where the application says."""
     traffic.direct(IPV4_TCP, Toa(Where.ACK))
     with (
         puppet(traffic.lab) as server,
@@ -353,10 +364,11 @@ def test_a_tcp_connect_to_a_client_of_long_ago(traffic: Traffic, ipvsca: Ipvsca)
         with traffic.connect(Endpoint(a.VIP_V4, TCP_SERVICE_PORT), a.CLIENTS_V4[5]) as client:
             address = as_tuple(own_address(client))
             assert server("l.accept()[1]") == address
-            table, longer_ns = plane.table("connects"), (plane.settings().tcp_timeout + 1) * NANOSECONDS
-            for key in list(table.keys()):
-                director = table.get(key)
-                director.learnt_ns -= longer_ns
+            table = plane.table("connects")
+            known = [(key, director) for key, director in table.batched_items() if director.client.port]
+            assert socket.htons(own_address(client).port) in [director.client.port for _, director in known]
+            for key, director in known:
+                change(director, plane)
                 table.put(key, director)
             server(f"c = socket(AF_INET, SOCK_STREAM); c.setblocking(False); c.connect_ex({address})")
         assert syn_destination(capture) == address

@@ -140,7 +140,8 @@ def fill_connects(stage: Stage, connections: int) -> Withstood:
         rate = connections / (time.monotonic() - began)
     assert judged.is_clean, f"connections: {judged}"
     with DataPlane(stage.ipvsca.pin_path) as plane:
-        return Withstood(connections, rate, _entries(plane, "connects"), 0, 0, 0, judged)
+        known = sum(director.learnt_ns > 0 for _, director in plane.table("connects").batched_items())
+        return Withstood(connections, rate, known, 0, 0, 0, judged)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class Ways:
 
 
 def test_ways_back_tell_every_director() -> None:
-    plane: Any = Ways(replies="10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.1", connects="fd00::1 fd00::2 fd00::3 fd00::4")
+    plane: Any = Ways(replies="10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.1", connects="fd00::1 fd00::2 :: fd00::3 fd00::4")
     expected = "10.0.0.1 10.0.0.2 10.0.0.3 fd00::1 fd00::2 fd00::3 fd00::4"
     assert _ways_back(plane) == set(map(ip_address, expected.split()))
 
