@@ -1,6 +1,6 @@
 /* cgroup connect: a connect to a client goes to its director, and getpeername still gives the client. Never refuses. */
-#include "flows.h"
 #include "socket.h"
+#include "ways.h"
 
 static __always_inline bool way_of_udp(struct bpf_sock_addr *call, const struct settings *settings,
 				       const struct endpoint *client, struct endpoint *local)

@@ -1,8 +1,5 @@
 /* sock_ops: when the kernel has established a connection, find its client and put it into the connection's socket. */
 #include "flows.h"
-#include "hints.h"
-#include "packet.h"
-#include "state.h"
 #include "toa.h"
 
 static __always_inline void handshake_of(struct bpf_sock_ops *ops, struct handshake *handshake)

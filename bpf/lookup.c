@@ -3,9 +3,9 @@
  * would without this program. Where the kernel does not let a program choose the error (KERNEL_CHOOSES_ERROR, before 5.18),
  * its own ENOPROTOOPT stays.
  */
-#include "flows.h"
 #include "received.h"
 #include "socket.h"
+#include "ways.h"
 
 #ifndef LAST_DATAGRAM
 #include "question.h"

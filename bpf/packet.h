@@ -39,7 +39,6 @@
 #define OPTION_NO_OPERATION 1
 
 #define TCP_MIN_WORDS 5
-#define TCP_MAX_HEADER 60
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

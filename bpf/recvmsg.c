@@ -1,7 +1,7 @@
 /* cgroup recvmsg: recvfrom, recvmsg, recvmmsg give the client as a datagram's source. Never refuses the call. */
-#include "flows.h"
 #include "received.h"
 #include "socket.h"
+#include "ways.h"
 
 /*
  * Whether the application may be shown this client: only where its answer finds the way back. From an IPv6 socket the kernel does

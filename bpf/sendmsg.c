@@ -1,6 +1,6 @@
 /* cgroup sendmsg: a datagram to a client goes back through its director. Never refuses the call. */
-#include "flows.h"
 #include "socket.h"
+#include "ways.h"
 
 static __always_inline bool way_of_datagram(struct bpf_sock_addr *call, const struct address *to, struct flow *flow)
 {

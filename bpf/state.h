@@ -1,4 +1,4 @@
-/* What the programs know and count: the only header with map calls. */
+/* Settings, trust, the clock, counting. */
 #ifndef IPVSCA_STATE_H
 #define IPVSCA_STATE_H
 

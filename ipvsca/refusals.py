@@ -17,7 +17,7 @@ class Refusals:
         self._looked_ns = now_ns
 
     def grown(self, counts: Mapping[str, Count], now_ns: int) -> Iterator[str]:
-        """Nothing before its time. `now_ns` is CLOCK_MONOTONIC."""
+        """Nothing before its time. `now_ns` is of the programs' clock."""
         seconds = (now_ns - self._looked_ns) / NANOSECONDS
         if seconds < INTERVAL_S:
             return

@@ -268,6 +268,26 @@ def test_tables_are_left_alone_where_no_director_told_anything(datagrams: Datagr
             server(f"s.connect({address})")
 
 
+def test_hints_newer_than_the_ways_back(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
+    """As after somebody took a pinned map away: a way that is known is found once its client is announced anew."""
+    datagrams.director.serve(pinched(lport, SERVICE_PORT, Endpoint(RIP, SERVER_PORT)))
+    vip = Endpoint(a.VIP_V4, SERVICE_PORT)
+    with (
+        puppet(datagrams.lab) as server,
+        datagrams.socket(a.CLIENTS_V4[0], vip) as client,
+        datagrams.socket(a.CLIENTS_V4[1], vip) as other,
+        DataPlane(ipvsca.pin_path) as plane,
+    ):
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        for sender in (client, other, client):
+            plane.table("hints").put(ONLY, layout.Hints())
+            sender.send(b"?")
+            assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(sender)))
+            datagrams.director.forget(own_address(sender))
+        with ipvsca.counted(sendmsg_redirected=1):
+            server(f"s.sendto(b'!', {as_tuple(own_address(client))})")
+
+
 @pytest.mark.parametrize("bound_to", ["0.0.0.0", str(RIP)])
 def test_a_connected_socket(datagrams: Datagrams, ipvsca: Ipvsca, bound_to: str) -> None:
     """It is connected to the director, shows the client, and no longer does once it is connected elsewhere."""

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.e2e.traffic import Traffic
-from tests.faults.calls import MISSING
+from tests.faults.calls import MISSING, Call
 from tests.faults.scenarios import Scenario, Stage
 from tests.lab.topology import Lab
 from tests.rig import Ipvsca
@@ -49,13 +49,17 @@ def _passes(stage: Stage, scenario: Scenario, every: int) -> bool:
     calls = stage.calls(scenario)[::every]
     said: Counter[str] = Counter()
     killed = [_holds(stage, partial(stage.kill, scenario, call)) for call in calls if call.is_lasting]
-    refused = [_holds(stage, lambda call=call: said.update([stage.refuse(scenario, call)])) for call in calls]
+    refused = [_holds(stage, partial(_refuse, stage, scenario, call, said)) for call in calls]
     failed = [*killed, *refused].count(False)
     print(f"{scenario.value}: killed {len(killed)} times, refused {len(refused)} times; {failed} failed")
     for line, times in said.most_common():
         print(f"  {times:4} x {line}")
     sys.stdout.flush()
     return not failed
+
+
+def _refuse(stage: Stage, scenario: Scenario, call: Call, said: Counter[str]) -> None:
+    said[stage.refuse(scenario, call)] += 1
 
 
 def _holds(stage: Stage, trial: Callable[[], None]) -> bool:

@@ -6,7 +6,6 @@ Connections and datagrams go on meanwhile. The address that the server saw is ju
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from tests.bench import applications as apps
 from tests.bench.programs import Where
 from tests.bench.records import Judged
 from tests.bench.stage import Stage
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import REPOSITORY, Ipvsca, other_version
 from tests.stress.command import play
 from tests.stress.traffic import connecting, exchanging
 
@@ -104,15 +103,6 @@ class Churn:
         assert _digest(ipvsca) != before, "ipvsca load has replaced nothing"
         self._done.kills += lives
         self._done.replacements += 1
-
-
-def other_version(folder: Path) -> Path:
-    """A copy of ipvsca whose programs differ in nothing but a comment."""
-    for name in ("ipvsca", "bpf"):
-        shutil.copytree(REPOSITORY / name, folder / name)
-    changed = folder / "bpf" / "peer.c"
-    changed.write_text(changed.read_text() + "/* another version */\n")
-    return folder
 
 
 def _digest(ipvsca: Ipvsca) -> bytes:
