@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,13 @@ def test_churn(stage: Stage) -> None:
     assert done.replacements >= 1
 
 
+def datagrams_received(stage: Stage) -> int:
+    """By the server's sockets."""
+    with stage.server.entered():
+        names, values = re.findall(r"^Udp: (.*)$", Path("/proc/thread-self/net/snmp").read_text(), re.MULTILINE)
+    return int(dict(zip(names.split(), values.split(), strict=True))["InDatagrams"])
+
+
 def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
     """No client is named in connections, and those of datagrams are not shown."""
     connections, datagrams = Judged(), Judged()
@@ -64,8 +73,9 @@ def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
         connecting(stage, True, connections.add),
         exchanging(stage, MANY, datagrams.add),
     ):
-        before = stage.ipvsca.counts()["tcp_no_client"]
-        assert wait_until(lambda: stage.ipvsca.counts()["tcp_no_client"] > before)
+        before = stage.ipvsca.counts()["tcp_no_client"], datagrams_received(stage)
+        assert wait_until(lambda: stage.ipvsca.counts()["tcp_no_client"] > before[0])
+        assert wait_until(lambda: datagrams_received(stage) > before[1])
     assert connections.missing > 0
     assert datagrams.missing > 0
     assert connections.right == connections.wrong == datagrams.right == datagrams.wrong == 0

@@ -111,7 +111,8 @@ def shown_with_the_lock(server: Puppet, client: socket.socket) -> Endpoint:
     assert not server("int(g.done())")
     server("let_go()")
     length = server("s.result()")
-    assert client.recv(length, socket.MSG_WAITALL) == bytes(length)
+    with client.makefile("rb") as stream:
+        assert stream.read(length) == bytes(length)
     return Endpoint.of(*server("g.result()[:2]"))
 
 

@@ -10,9 +10,15 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$MODULES" "/lib/modules/$(uname -r)"
+mkdir -p /mnt/checkout
+mount --bind "$FOLDER" /mnt/checkout
 for folder in /dev/shm /run /tmp; do
 	mount -t tmpfs tmpfs "$folder"
 done
+if [ ! -d "$FOLDER" ]; then # it is in /tmp
+	mkdir -p "$FOLDER"
+	mount --bind /mnt/checkout "$FOLDER"
+fi
 modprobe tun # the kernel loads all others when they are asked for
 ip link set lo up
 stty -F /dev/ttyS1 raw

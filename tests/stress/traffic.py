@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from tests.bench.applications import BARE_PORT, udp_echo
 from tests.bench.records import Judged
 from tests.bench.stage import END_TIMEOUT_S, LIPS, RIP, Stage
 from tests.bench.storms import FIRST_LPORT, NO_END_S, UDP_PORT, announce
+from tests.kernel_state import wait_until
 
 Judge = Callable[[Judged], None]
 
@@ -49,10 +52,17 @@ def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[None]:
 def _running(stage: Stage, argv: list[str | Path]) -> Iterator[Popen[str]]:
     client: Popen[str] = stage.client.popen(argv, cgroup=stage.client_cgroup, stdout=PIPE, stderr=PIPE, text=True)
     try:
+        assert wait_until(lambda: _catches(client.pid, signal.SIGTERM) or client.poll() is not None)
         yield client
     finally:
         client.kill()
         client.communicate()
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal: until then it would be killed by it."""
+    (handled,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(handled, 16) >> (number - 1) & 1)
 
 
 def _ended(client: Popen[str]) -> list[str]:
