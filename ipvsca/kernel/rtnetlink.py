@@ -19,7 +19,7 @@ INGRESS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
 EGRESS = 0xFFFFFFF3
 ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
 
-LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, hardware type, index, flags, changed flags
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, hardware type, index, flags, changed flags
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg: family, interface, handle, parent, priority and protocol
 
 _GET_LINK = 18
@@ -59,11 +59,11 @@ class Rtnetlink(Netlink):
 
     def links(self) -> list[Link]:
         """Every interface."""
-        return [_link(message) for message in self._all(_GET_LINK, LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0))]
+        return [_link(message) for message in self._all(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0))]
 
     def link(self, index: int) -> Link:
         """One interface."""
-        (message,) = self.do(_GET_LINK, LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+        (message,) = self.do(_GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0))
         return _link(message)
 
     def filters(self, interface: int, parent: int) -> list[Filter]:
@@ -132,8 +132,8 @@ def _new_filter(interface: int, priority: int, handle: int, program: int, name: 
 
 
 def _link(message: bytes) -> Link:
-    _, hardware, index, _, _ = LINK.unpack_from(message)
-    attributes = message[LINK.size :]
+    _, hardware, index, _, _ = _LINK.unpack_from(message)
+    attributes = message[_LINK.size :]
     kind = find(attributes, _LINKINFO, _INFO_KIND)
     return index, _text(find(attributes, _IFNAME)), _text(kind) if kind else None, hardware
 

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ipvsca.kernel import bpf, compiler, source
@@ -24,6 +23,7 @@ from tests.bench.rounds import Samples
 from tests.bench.run import Bench
 from tests.bench.stage import Stage
 from tests.bench.storms import KNOWN_LIP, UNKNOWN_LIP, Kind, announce, storm
+from tests.lab.built import Built
 
 PART = "hooks"
 FLOWS = 10_000
@@ -68,22 +68,13 @@ BESIDE = {
 """The empty program that runs beside each of ipvsca's."""
 
 
-class Meter:
+class Meter(Built):
     """Reads how long programs have run. A context manager: the empty programs are attached inside its block."""
 
     def __init__(self, bench: Bench) -> None:
+        super().__init__()
         self._bench = bench
-        self._stack = ExitStack()
         self._fds: dict[str, int] = {}
-
-    def __enter__(self) -> Meter:
-        with ExitStack() as stack:
-            self._attach(stack)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
 
     def by_run(self, names: Mapping[str, str], drive: Callable[[], object]) -> Costs:
         """Nanoseconds a run of some programs (by what to call that) while `drive` makes them run."""
@@ -114,7 +105,7 @@ class Meter:
     def _read(self) -> dict[str, Runs]:
         return {name: Runs.of(fd) for name, fd in self._fds.items()}
 
-    def _attach(self, stack: ExitStack) -> None:
+    def _build(self, stack: ExitStack) -> None:
         stage = self._bench.stage
         module = stack.enter_context(compiler.compiled(source.join(HERE / EMPTY_TC.file), HERE, 1))
         for name, empty in BESIDE.items():

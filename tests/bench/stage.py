@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import TracebackType
 
 from tests.bench import programs
 from tests.bench.programs import Where
 from tests.kernel_state import wait_until
 from tests.lab import sandbox
+from tests.lab.built import Built
 from tests.lab.namespace import Namespace
 from tests.rig import Ipvsca
 
@@ -43,7 +43,7 @@ SYSCTLS = {
 END_TIMEOUT_S = 10.0
 
 
-class Stage:
+class Stage(Built):
     """Two namespaces, a cgroup for the applications and one for the client, a bpffs. A context manager."""
 
     client: Namespace
@@ -57,17 +57,8 @@ class Stage:
     """For files of this run."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
+        super().__init__()
         self._is_loaded = False
-
-    def __enter__(self) -> Stage:
-        with ExitStack() as stack:
-            self._build(stack)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
 
     def restoring(self, is_wanted: bool) -> None:
         """Load ipvsca, or unload it; as long as it is so already, nothing happens."""

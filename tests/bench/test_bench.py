@@ -6,15 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.bench.records import REPOSITORY, Results
-from tests.lab.sandbox import PREFIX, cgroup2_mount
+from tests.bench.records import Results
+from tests.tidy import tidy
 
 TIMEOUT = 300.0
 SHORT = ["--pairs", "1", "--seconds", "1"]
@@ -33,21 +31,9 @@ sys.exit(__main__.main(sys.argv[1:]))
 """
 
 
-@contextmanager
-def bench(temporary: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A running bench; at the end of the block it must have ended and left nothing behind but its figures."""
-    with subprocess.Popen(
-        [sys.executable, "-u", *arguments, *SHORT, "--json", str(temporary / "bench.json")],
-        cwd=REPOSITORY,
-        env=os.environ | {"TMPDIR": str(temporary)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        yield process
-        process.wait(TIMEOUT)
-    assert [path.name for path in temporary.iterdir() if path.name != "bench.json"] == []
-    assert list(cgroup2_mount().glob(f"{PREFIX}{process.pid}-*")) == []
+def bench(temporary: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    figures = "bench.json"
+    return tidy([*arguments, *SHORT, "--json", str(temporary / figures)], temporary, TIMEOUT, figures)
 
 
 def test_every_address_is_judged_and_right(tmp_path: Path) -> None:

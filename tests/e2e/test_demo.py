@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,8 +14,7 @@ import pytest
 
 from ipvsca.address import Endpoint
 from tests.lab import addresses as a
-from tests.lab.control import REPOSITORY
-from tests.lab.sandbox import PREFIX, cgroup2_mount
+from tests.tidy import tidy
 
 COLUMNS = 100
 TIMEOUT = 60.0
@@ -61,22 +57,8 @@ class Shown:
     named: str
 
 
-@contextmanager
-def demo(arguments: list[str], temporary: Path) -> Iterator[subprocess.Popen[str]]:
-    """A running demo; at the end of the block it must have ended and left nothing behind."""
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    with subprocess.Popen(
-        [sys.executable, "-u", *arguments],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        yield process
-        process.wait(TIMEOUT)
-    assert list(temporary.iterdir()) == []
-    assert list(cgroup2_mount().glob(f"{PREFIX}{process.pid}-*")) == []
+def demo(arguments: list[str], temporary: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return tidy(arguments, temporary, TIMEOUT)
 
 
 def output(arguments: list[str], temporary: Path, status: int) -> str:

@@ -15,11 +15,11 @@ import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from ipvsca.address import Address
 from tests.lab import addresses as a
 from tests.lab import sandbox
+from tests.lab.built import Built
 from tests.lab.control import Director
 from tests.lab.director import QUEUE
 from tests.lab.messages import Service, Settings
@@ -44,7 +44,7 @@ SYSCTLS = {
 FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
 
 
-class Lab:
+class Lab(Built):
     """Three namespaces, a cgroup for the applications and a bpffs. A context manager; all of it ends with us.
 
     The first lab of a process takes private mounts: threads that run already do not see its bpffs.
@@ -59,17 +59,8 @@ class Lab:
     """A mounted bpffs, seen by this process and its children only."""
 
     def __init__(self, server_mtu: int = ETHERNET_MTU) -> None:
+        super().__init__()
         self._server_mtu = server_mtu
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Lab:
-        with ExitStack() as stack:
-            self._build(stack)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
 
     def start_director(self, services: Iterable[Service] = ()) -> Director:
         """A director with these services; it ends with the lab, if not before."""
