@@ -95,13 +95,19 @@ static __always_inline bool learn_from_flow(const struct handshake *handshake, c
 	return true;
 }
 
-/* Where a TCP connect to this client has to go. */
+/*
+ * Where a TCP connect to this client has to go. Never to loopback: connects are asked for in all network namespaces alike, and a
+ * user may have one of his own, whose loopback is trusted as ours is.
+ */
 static __always_inline void keep_way_back(const struct handshake *handshake, const struct client *client)
 {
 	struct endpoint end = { .address = client->address, .port = client->port };
 	struct endpoint local = { .address = handshake->lip, .port = handshake->lport };
-	struct director *director = director_of(&end);
+	struct director *director;
 
+	if (is_loopback(&handshake->lip))
+		return;
+	director = director_of(&end);
 	if (!director)
 		return;
 	bpf_spin_lock(&director->lock);

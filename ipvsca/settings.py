@@ -207,14 +207,14 @@ class Settings:
         live=True,
     )
     udp_timeout: int = _setting(
-        180,
+        300,
         _seconds,
         f"whole seconds, 1 to {_LONGEST_TIMEOUT_S}",
         "how long the client of a UDP flow is kept after the flow's last datagram, in seconds",
         live=True,
     )
     tcp_connect: bool = _setting(
-        True,
+        False,
         _switch,
         "true or false",
         "a TCP connect to a client's address and port goes to its director",

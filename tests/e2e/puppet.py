@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tests.lab.namespace import Namespace
     from tests.lab.topology import Lab
 
 TIMEOUT_S = 10.0
@@ -39,10 +40,10 @@ class Puppet:
 
 
 @contextmanager
-def puppet(lab: Lab) -> Iterator[Puppet]:
-    """In the cgroup whose services are restored."""
+def puppet(lab: Lab, namespace: Namespace | None = None) -> Iterator[Puppet]:
+    """In the cgroup whose services are restored; on the real server, or in another namespace."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = lab.server.popen([sys.executable, Path(__file__)], cgroup=lab.cgroup, **pipes)
+    process = (namespace or lab.server).popen([sys.executable, Path(__file__)], cgroup=lab.cgroup, **pipes)
     try:
         yield Puppet(process)
     finally:

@@ -584,6 +584,8 @@ def proposal(found: Checked) -> set[str] | None:
 @loaded
 def test_a_narrower_trust(traffic: Traffic, instance: Ipvsca, check: Check) -> None:
     """Each LIP through which clients came, long gone ones too; pasted into the file they are believed, and enough."""
+    instance.configure(tcp_connect=True)
+    load(instance)
     _forget_directors(instance)
     assert proposal(check()) is None, "nobody was seen"
     serve(traffic, instance, IPV4, Toa(Where.ACK))
@@ -591,7 +593,7 @@ def test_a_narrower_trust(traffic: Traffic, instance: Ipvsca, check: Check) -> N
     serve(traffic, instance, IPV6, Toa(Where.SYN))
     found = check()
     assert proposal(found) == LIPS[4] | LIPS[6]
-    instance.configure(trusted=found.json["narrower_trust"]["trusted"])
+    instance.configure(tcp_connect=True, trusted=found.json["narrower_trust"]["trusted"])
     load(instance)
     serve(traffic, instance, IPV4, Toa(Where.ACK))
     again = check()

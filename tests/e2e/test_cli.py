@@ -159,33 +159,33 @@ def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
         "metrics=off\nmetrics_tls=off\nmetrics_login=off\n"
     )
     assert ipvsca.run("get").stdout == (
-        f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=180\ntcp_connect=true\n{rest}"
+        f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=300\ntcp_connect=false\n{rest}"
     )
-    words = ("tcpopt_addr=254", "trusted=10.90.0.0/24, fd00:90::2", "tcp_timeout = 60", "tcp_connect=false")
+    words = ("tcpopt_addr=254", "trusted=10.90.0.0/24, fd00:90::2", "tcp_timeout = 60", "tcp_connect=true")
     assert ipvsca.run("set", *words, "udp_timeout=61").stdout == (
-        "tcp_connect=false\ntcp_timeout=60\ntcpopt_addr=254\ntrusted=10.90.0.0/24,fd00:90::2/128\nudp_timeout=61\n"
+        "tcp_connect=true\ntcp_timeout=60\ntcpopt_addr=254\ntrusted=10.90.0.0/24,fd00:90::2/128\nudp_timeout=61\n"
     )
     assert ipvsca.run("get").stdout == (
         f"tcpopt_addr=254    # the file says {KINDS}\n"
         "trusted=10.90.0.0/24,fd00:90::2/128    # the file says 10.90.0.0/24,fd00:90::/64\n"
         "tcp_timeout=60    # the file says 90\n"
-        "udp_timeout=61    # the file says 180\n"
-        f"tcp_connect=false    # the file says true\n{rest}"
+        "udp_timeout=61    # the file says 300\n"
+        f"tcp_connect=true    # the file says false\n{rest}"
     )
     assert ipvsca.run("get", "tcp_connect", "cgroup", "udp_timeout").stdout == (
-        f"tcp_connect=false    # the file says true\ncgroup={lab.cgroup}\nudp_timeout=61    # the file says 180\n"
+        f"tcp_connect=true    # the file says false\ncgroup={lab.cgroup}\nudp_timeout=61    # the file says 300\n"
     )
 
 
 @pytest.mark.usefixtures("file_again")
 def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
-    assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64", "tcp_connect=false").status == 0
+    assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64", "tcp_connect=true").status == 0
     both = {
         "tcpopt_addr": ([254], [200, 254]),
         "trusted": (["fd00:90::/64"], list(TRUSTED)),
         "tcp_timeout": (90, 90),
-        "udp_timeout": (180, 180),
-        "tcp_connect": (False, True),
+        "udp_timeout": (300, 300),
+        "tcp_connect": (True, False),
         "udp_restore": (True, True),
         "lookup_calls": (False, False),
         "max_flows": (131072, 131072),
@@ -240,8 +240,8 @@ def test_the_order_of_a_list_is_no_difference(ipvsca: Ipvsca, run: Run) -> None:
 def test_load_says_which_settings_it_changed(ipvsca: Ipvsca, run: Run) -> None:
     ipvsca.configure(trusted="10.90.0.0/24", tcp_timeout=60)
     assert run("load") == Done("trusted=10.90.0.0/24\ntcp_timeout=60\nloaded\n", "", 0)
-    ipvsca.configure(trusted="10.90.0.0/24", tcp_timeout=60, udp_timeout=61, tcp_connect=False)
-    assert run("load") == Done("udp_timeout=61\ntcp_connect=false\nloaded\n", "", 0)
+    ipvsca.configure(trusted="10.90.0.0/24", tcp_timeout=60, udp_timeout=61, tcp_connect=True)
+    assert run("load") == Done("udp_timeout=61\ntcp_connect=true\nloaded\n", "", 0)
     assert run("load") == Done("already loaded: nothing to do\n", "", 0)
 
 
@@ -270,7 +270,7 @@ def test_another_max_flows_changes_nothing_before_an_unload(
 @pytest.mark.usefixtures("file_again")
 def test_verbs_that_set_something_at_once_lose_nothing(ipvsca: Ipvsca) -> None:
     """Both are held up until both are there: each reads what the other one has written."""
-    words = ("tcp_timeout=61", "udp_timeout=62", "tcp_connect=false")
+    words = ("tcp_timeout=61", "udp_timeout=62", "tcp_connect=true")
     with Pins.at(ipvsca.pin_path).locked():
         waiting = [
             ipvsca.namespace.popen(
@@ -285,8 +285,8 @@ def test_verbs_that_set_something_at_once_lose_nothing(ipvsca: Ipvsca) -> None:
         assert process.returncode == 0
     assert ipvsca.run("get", "tcp_timeout", "udp_timeout", "tcp_connect").stdout == (
         "tcp_timeout=61    # the file says 90\n"
-        "udp_timeout=62    # the file says 180\n"
-        "tcp_connect=false    # the file says true\n"
+        "udp_timeout=62    # the file says 300\n"
+        "tcp_connect=true    # the file says false\n"
     )
 
 
@@ -694,7 +694,7 @@ def test_what_list_shows_of_flows(traffic: Traffic, datagrams: Datagrams, run: R
             assert (row["proto"], row["server"]) == ("udp", f"{BOUND.rip}:{UDP_SERVER_PORT}")
             assert (row["learnt_from"], row["state"]) == ("announcement", "flow")
             assert 0 <= row["idle_seconds"] <= row["age_seconds"] < 60
-            assert row["idle_seconds"] + row["left_seconds"] == pytest.approx(180)
+            assert row["idle_seconds"] + row["left_seconds"] == pytest.approx(300)
         for row in json.loads(run("list", "--json", "--proto", "tcp").stdout):
             assert (row["idle_seconds"], row["left_seconds"]) == (None, None)
 

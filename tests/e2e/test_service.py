@@ -229,12 +229,12 @@ def test_a_daemon_that_hangs_starts_again(service: Service, traffic: Traffic) ->
 
 def test_reload_puts_a_changed_file_into_force_and_loses_nobody(lab: Lab, service: Service, traffic: Traffic) -> None:
     with under_way(service, traffic):
-        service.configure(f'{CONFIGURATION}udp_timeout = 300\ninterfaces = ["eth0", "more0"]\n')
+        service.configure(f'{CONFIGURATION}udp_timeout = 200\ninterfaces = ["eth0", "more0"]\n')
         service.systemctl("reload", DATA_PLANE)
-    service.logs(DATA_PLANE, 6, "udp_timeout=300")
+    service.logs(DATA_PLANE, 6, "udp_timeout=200")
     service.logs(DAEMON, 6, "reloaded: nothing has changed")
     service.logs(DAEMON, 4, "warning: waiting for interface more0, which does not exist")
-    assert service.machine.run("ipvsca", "get", "udp_timeout").stdout == "udp_timeout=300\n"
+    assert service.machine.run("ipvsca", "get", "udp_timeout").stdout == "udp_timeout=200\n"
 
 
 def test_reload_of_the_daemon_alone_has_the_privilege_it_needs(lab: Lab, service: Service) -> None:
@@ -247,7 +247,7 @@ def test_reload_of_the_daemon_alone_has_the_privilege_it_needs(lab: Lab, service
     assert service.is_restoring()
     service.configure(CONFIGURATION)
     service.systemctl("reload", DAEMON)
-    service.logs(DAEMON, 6, "udp_timeout=180")
+    service.logs(DAEMON, 6, "udp_timeout=300")
     wait_until(service.is_restoring)
     assert service.is_restoring()
 

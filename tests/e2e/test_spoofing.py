@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,15 @@ from tests.e2e.datagrams import SERVER_PORT as UDP_SERVER_PORT
 from tests.e2e.datagrams import SERVICE_PORT as UDP_SERVICE_PORT
 from tests.e2e.hand_made import ISN, Client, Segments, by_hand
 from tests.e2e.puppet import Puppet, puppet
-from tests.e2e.traffic import IPV4, SERVER_PORT, SERVICE_PORT, Traffic, own_address
-from tests.e2e.tun_device import Device, as_options
+from tests.e2e.traffic import IPV4, SERVER_PORT, SERVICE_PORT, Traffic, own_address, syn_destination
+from tests.e2e.tun_device import Device, as_options, shake_hands, tun
 from tests.lab import addresses as a
 from tests.lab import ip as lab_ip
 from tests.lab import uoa
+from tests.lab.capture import Capture
 from tests.lab.messages import Announce, Position, Toa, UoaMode, Where
 from tests.lab.namespace import Namespace
+from tests.lab.topology import Lab
 from tests.rig import REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
@@ -188,6 +191,84 @@ def test_a_forged_announcement_for_tcp(traffic: Traffic, device: Device, where: 
         assert client.ask() == ACCEPT.sees(client.endpoint if shown == "client" else OTHER)
 
 
+ON = ("tcp_connect", "true")
+
+
+def connecting_to(other: Endpoint) -> str:
+    """For a puppet: it begins to connect, and does not wait for an answer."""
+    return f"c = socket(); c.setblocking(False); c.connect_ex({as_tuple(other)})"
+
+
+def as_tuple(endpoint: Endpoint) -> tuple[str, int]:
+    return str(endpoint.address), endpoint.port
+
+
+def connected_from_within(traffic: Traffic, device: Device) -> tuple[Endpoint, Endpoint]:
+    """A client names somebody else, whom the server then connects to: the director's end, and where that SYN went."""
+    client = Client(device, VIP, Segments(ack=PLANTED))
+    with puppet(traffic.lab) as server, Capture(traffic.lab.server) as capture:
+        client.open()
+        local = traffic.director.connection(client.endpoint).local
+        assert client.ask() == ACCEPT.sees(OTHER)
+        server(connecting_to(OTHER))
+    return local, syn_destination(capture)
+
+
+def test_a_connect_of_the_server_to_whom_a_client_has_named(traffic: Traffic, device: Device, ipvsca: Ipvsca) -> None:
+    """With `tcp_connect` it does not get there any more, whichever process connects; by default it does."""
+    traffic.direct(IPV4, Toa(Where.NONE))
+    with traffic.serving(ACCEPT, IPV4):
+        _, destination = connected_from_within(traffic, device)
+        assert destination == OTHER
+        with ipvsca.having(*ON):
+            local, destination = connected_from_within(traffic, device)
+            assert destination == local
+
+
+@contextmanager
+def named_by_a_user(lab: Lab, lip: Address, other: Endpoint) -> Iterator[int]:
+    """In a network namespace as any user can have one, a connection from LIP has named somebody else: its lport.
+
+    A user makes it with `unshare -Urn`, and is root in it. For our programs that makes no difference.
+    """
+    rip = ip_address("10.70.0.10")
+    with (
+        Namespace(lab.cgroup.parent) as inside,
+        tun(lab, lip, rip, inside) as device,
+        sysctl(inside, "ipv4/conf/tun0/route_localnet", "1"),
+        puppet(lab, inside) as server,
+    ):
+        server(f"l = create_server(('{rip}', {SERVER_PORT}))")
+        lport = shake_hands(device, lip, rip, None, other)
+        assert server("l.accept()[1]") == as_tuple(other)
+        yield lport
+
+
+def test_a_user_who_takes_over_connects_of_the_server(lab: Lab, ipvsca: Ipvsca) -> None:
+    """By an address of this server that is in `trusted`, with `tcp_connect` alone."""
+    other = Endpoint.of("192.0.2.67", 667)
+    with named_by_a_user(lab, IPV4.rip, other), puppet(lab) as server, Capture(lab.server) as capture:
+        server(connecting_to(other))
+    assert syn_destination(capture) == other
+    with ipvsca.having(*ON), named_by_a_user(lab, IPV4.rip, other) as lport, puppet(lab) as server:
+        server(f"of_user = create_server(('{IPV4.rip}', {lport}))")
+        server(f"c = create_connection({as_tuple(other)})")
+        assert server("of_user.accept()[1]") == server("c.getsockname()")
+        assert server("c.getpeername()") == as_tuple(other)
+
+
+def test_a_user_who_tries_it_by_loopback(lab: Lab, ipvsca: Ipvsca) -> None:
+    other = Endpoint.of("192.0.2.68", 668)
+    with (
+        ipvsca.having(*ON),
+        named_by_a_user(lab, ip_address("127.0.0.2"), other),
+        puppet(lab) as server,
+        Capture(lab.server) as capture,
+    ):
+        server(connecting_to(other))
+    assert syn_destination(capture) == other
+
+
 @dataclass(frozen=True)
 class Flow:
     """A UDP flow through the director; its client was announced, and is asked about again and again."""
@@ -238,7 +319,7 @@ def test_a_client_s_ip_option_that_the_director_passes_on(datagrams: Datagrams, 
     local, server = flow.announced.director, flow.announced.server
     packet = IP(src=str(local.address), dst=str(server.address)) / UDP(sport=local.port, dport=server.port) / b"planted"
     datagrams.director.inject(lab_ip.build(*uoa.told(UoaMode.IPO, OTHER, *lab_ip.parse(bytes(packet)))))
-    assert flow.server("s.recvfrom(99)") == (b"planted", (str(OTHER.address), OTHER.port))
+    assert flow.server("s.recvfrom(99)") == (b"planted", as_tuple(OTHER))
     assert flow.shown() == OTHER
 
 
@@ -275,7 +356,7 @@ def test_a_user_without_privileges(datagrams: Datagrams, machine: str, address: 
     with sysctl(namespace, "ipv4/ping_group_range", "0 65534"), puppet(datagrams.lab) as server:
         server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {UDP_SERVER_PORT}))")
         namespace.run([*NOBODY, PING, str(ANY.rip), str(UDP_SERVER_PORT), echo.hex(), str(LPORT)])
-        assert server("s.recvfrom(99)") == (b"hello", (str(shown.address), shown.port))
+        assert server("s.recvfrom(99)") == (b"hello", as_tuple(shown))
 
 
 def test_a_user_without_privileges_cannot_write_ipo(datagrams: Datagrams) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from scapy.layers.inet import IP, TCP
 
 from ipvsca.address import Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
@@ -34,7 +33,7 @@ from tests.e2e.puppet import Puppet, puppet
 from tests.e2e.traffic import IPV4 as IPV4_TCP
 from tests.e2e.traffic import SERVER_PORT as TCP_SERVER_PORT
 from tests.e2e.traffic import SERVICE_PORT as TCP_SERVICE_PORT
-from tests.e2e.traffic import TIMEOUT_S, Traffic, Way, own_address
+from tests.e2e.traffic import TIMEOUT_S, Traffic, Way, own_address, syn_destination
 from tests.e2e.traffic import assert_restored as assert_tcp_restored
 from tests.kernel_state import wait_until
 from tests.lab import addresses as a
@@ -175,6 +174,26 @@ def test_one_lport_towards_two_addresses(datagrams: Datagrams, ipvsca: Ipvsca, l
             for client in clients.values():
                 client.send(b"?")
                 assert server("u.recvfrom(99)") == (b"?", (str(LIP), lport))
+
+
+def test_a_flow_that_is_forgotten_beside_one_to_another_address(
+    datagrams: Datagrams, ipvsca: Ipvsca, lport: int
+) -> None:
+    """A doubt that is not seen: the other flow's client is shown, where the socket is bound to no address."""
+    with two_addresses(datagrams, lport) as (server, clients), DataPlane(ipvsca.pin_path) as plane:
+        table = plane.table("flows")
+        for key in [key for key, _ in table.items() if key.director == Endpoint(LIP, lport)]:
+            table.remove(key)
+        other = own_address(clients["t"])
+        datagrams.director.forget(other)
+        clients["t"].send(b"announced anew")
+        assert server("t.recvfrom(99)") == (b"announced anew", as_tuple(other))
+        clients["s"].send(b"?")
+        assert server("s.recvfrom(99)") == (b"?", (str(LIP), lport))
+        server("s.close(); t.close()")
+        server(f"u = socket(AF_INET, SOCK_DGRAM); u.bind(('0.0.0.0', {SERVER_PORT}))")
+        clients["s"].send(b"?")
+        assert server("u.recvfrom(99)") == (b"?", as_tuple(other))
 
 
 def test_doubt_lasts_as_long_as_datagrams_come_to_one_of_two_addresses(
@@ -336,19 +355,10 @@ def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> N
             assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), vport))
 
 
-def syn_destination(capture: Capture) -> tuple[str, int]:
-    """Where the first SYN went that the server sent."""
-    for seen in capture.packets():
-        segment = IP(seen.packet)
-        if not seen.incoming and segment.version == 4 and TCP in segment and segment[TCP].flags == "S":
-            return segment.dst, segment[TCP].dport
-    raise AssertionError("the server sent no SYN")
-
-
 @pytest.mark.parametrize("switch", ["true", "false"])
 @pytest.mark.parametrize("where", [Where.SYN, Where.ACK], ids=str)
 def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Where, switch: str) -> None:
-    """As ip_vs_ca has it: it goes to the director. It can be switched off."""
+    """As ip_vs_ca has it: it goes to the director, where that is switched on."""
     traffic.direct(IPV4_TCP, Toa(where))
     with ipvsca.having("tcp_connect", switch), puppet(traffic.lab) as server, Capture(traffic.lab.server) as capture:
         server(f"l = create_server(('0.0.0.0', {TCP_SERVER_PORT}))")
@@ -358,7 +368,7 @@ def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Wher
             server("c = socket(AF_INET, SOCK_STREAM); c.setblocking(False)")
             server(f"c.connect_ex({as_tuple(address)})")
         expected = known.local if switch == "true" else address
-        assert syn_destination(capture) == as_tuple(expected)
+        assert syn_destination(capture) == expected
 
 
 def learnt_long_ago(director: layout.Director, plane: DataPlane) -> None:
@@ -376,21 +386,22 @@ def test_a_tcp_connect_to_a_client_of_whom_nothing_is_known_any_more(
     """It goes where the application says."""
     traffic.direct(IPV4_TCP, Toa(Where.ACK))
     with (
+        ipvsca.having("tcp_connect", "true"),
         puppet(traffic.lab) as server,
         Capture(traffic.lab.server) as capture,
         DataPlane(ipvsca.pin_path) as plane,
     ):
         server(f"l = create_server(('0.0.0.0', {TCP_SERVER_PORT}))")
         with traffic.connect(Endpoint(a.VIP_V4, TCP_SERVICE_PORT), a.CLIENTS_V4[5]) as client:
-            address = as_tuple(own_address(client))
-            assert server("l.accept()[1]") == address
+            address = own_address(client)
+            assert server("l.accept()[1]") == as_tuple(address)
             table = plane.table("connects")
             known = [(key, director) for key, director in table.batched_items() if director.client.port]
             assert socket.htons(own_address(client).port) in [director.client.port for _, director in known]
             for key, director in known:
                 change(director, plane)
                 table.put(key, director)
-            server(f"c = socket(AF_INET, SOCK_STREAM); c.setblocking(False); c.connect_ex({address})")
+            server(f"c = socket(AF_INET, SOCK_STREAM); c.setblocking(False); c.connect_ex({as_tuple(address)})")
         assert syn_destination(capture) == address
 
 

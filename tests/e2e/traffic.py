@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Condition, Event
 
 import pytest
+from scapy.layers.inet import IP, TCP
 
 from ipvsca.address import Address, Endpoint
 from tests.apps.catalogue import APPS, App
@@ -20,6 +21,7 @@ from tests.apps.program import Program
 from tests.apps.runner import Running, running
 from tests.apps.seen import Seen, v4_mapped
 from tests.lab import addresses as a
+from tests.lab.capture import Capture
 from tests.lab.control import Director
 from tests.lab.messages import Service, Toa
 from tests.lab.topology import Lab
@@ -181,6 +183,15 @@ def continuously(ask_once: Callable[[Address, Tally], None], sources: tuple[Addr
         for worker in workers:
             worker.result()
     assert not tally.wrong, tally.wrong
+
+
+def syn_destination(capture: Capture) -> Endpoint:
+    """Where the first SYN went, over IPv4, that the captured namespace sent."""
+    for seen in capture.packets():
+        segment = IP(seen.packet)
+        if not seen.incoming and segment.version == 4 and TCP in segment and segment[TCP].flags == "S":
+            return Endpoint.of(segment.dst, segment[TCP].dport)
+    raise AssertionError("no SYN was sent")
 
 
 def own_address(client: socket.socket) -> Endpoint:

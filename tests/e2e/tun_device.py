@@ -55,8 +55,10 @@ class Device:
 
 
 @contextmanager
-def tun(lab: Lab, lip: Address, rip: Address) -> Iterator[Device]:
-    device = Device(lab.server, "tun0")
+def tun(lab: Lab, lip: Address, rip: Address, namespace: Namespace | None = None) -> Iterator[Device]:
+    """On the real server, or in another namespace."""
+    namespace = namespace or lab.server
+    device = Device(namespace, "tun0")
     try:
         prefix = lip.max_prefixlen
         for line in (
@@ -65,7 +67,7 @@ def tun(lab: Lab, lip: Address, rip: Address) -> Iterator[Device]:
             f"address add {rip}/{prefix} dev tun0" + (" nodad" if rip.version == 6 else ""),
             f"route add {lip}/{prefix} dev tun0",
         ):
-            lab.server.run(["ip", *line.split()])
+            namespace.run(["ip", *line.split()])
         yield device
     finally:
         device.close()

@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _all(stage: Stage, packets: int) -> None:
     print(HEADER)
-    with stage.restored():
+    with stage.restored(tcp_connect=True):
         for flood in FLOODS:
             print(_row(flood.name, withstand(stage, flood, packets)), flush=True)
         print(_row("connections, into `connects`", fill_connects(stage, packets // 5)))
