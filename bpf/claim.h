@@ -39,7 +39,7 @@ static __always_inline bool is_from_director(const struct __sk_buff *skb, const 
 /* A packet whose claim cannot be read. Always false. */
 static __always_inline bool refuse_claim(__u32 counter, const struct address *lip)
 {
-	count_from(counter, lip, bpf_ktime_get_ns());
+	count_from(counter, lip, coarse_ns());
 	return false;
 }
 

@@ -33,7 +33,7 @@ static __always_inline bool way_of_tcp(const struct settings *settings, const st
 	learnt_ns = director->learnt_ns;
 	bpf_spin_unlock(&director->lock);
 	return known.port == client->port && is_same(&known.address, &client->address) &&
-	       is_within(learnt_ns, bpf_ktime_get_ns(), settings->tcp_timeout_ns);
+	       is_within(learnt_ns, coarse_ns(), settings->tcp_timeout_ns);
 }
 
 /* The director's end (LIP:lport) through which `client` is reached. False where this is no client's address. */
@@ -65,7 +65,7 @@ static __always_inline void show_peer(struct bpf_sock_addr *call, const struct e
 	client.address = peer->address;
 	client.port = peer->port;
 	client.learnt_from = LEARNT_FROM_CONNECT;
-	client.learnt_ns = bpf_ktime_get_ns();
+	client.learnt_ns = coarse_ns();
 	kept = clients.sk_storage_get(socket, &client, BPF_SK_STORAGE_GET_F_CREATE);
 	if (kept)
 		*kept = client;

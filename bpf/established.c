@@ -30,6 +30,8 @@ static __always_inline enum toa_verdict read_option(struct bpf_sock_ops *ops, co
 	const struct tcp *tcp = ops->skb_data;
 	const void *end = ops->skb_data_end;
 
+	if (!settings->option_in_ack)
+		return TOA_ABSENT;
 	/* TCP_REPAIR establishes a connection without a segment; TCP fast open does it with the SYN */
 	if ((const void *)(tcp + 1) > end)
 		return TOA_ABSENT;
@@ -58,7 +60,7 @@ static __always_inline bool learn_from_syn(const struct handshake *handshake, co
 	struct client *told;
 	bool fresh;
 
-	if (!is_set(hint_of_told(&handshake->lip, handshake->rport, HINT_OF_SYN)))
+	if (!settings->option_in_syn || !is_set(hint_of_told(&handshake->lip, handshake->rport, HINT_OF_SYN)))
 		return false;
 	told = handshakes.lookup((struct handshake *)handshake);
 	if (!told)
@@ -126,10 +128,12 @@ static __always_inline __u32 find_client(const struct handshake *handshake, enum
 					 const struct settings *settings, __u64 now_ns, struct client *client)
 {
 	struct client of_syn = {}, of_flow = {};
-	bool told_by_ack = is_believed(verdict, &handshake->lip, now_ns);
 	/* What came ahead of the connection goes with it, needed or not: the next one on these ports has its own. */
 	bool told_by_syn = learn_from_syn(handshake, settings, now_ns, &of_syn);
 	bool told_by_flow = learn_from_flow(handshake, settings, now_ns, &of_flow);
+	/* LIP was in `trusted` as it sent the SYN: where the ACK says the same, that need not be asked again. */
+	bool is_confirmed = told_by_syn && verdict == TOA_FOUND && is_same_client(client, &of_syn);
+	bool told_by_ack = is_confirmed || is_believed(verdict, &handshake->lip, now_ns);
 
 	if (told_by_syn && told_by_ack && !is_same_client(client, &of_syn))
 		return COUNTER_refused_ack_conflict;
@@ -160,7 +164,7 @@ static __always_inline void restore(struct bpf_sock_ops *ops)
 		return;
 	/* The walk over the options first: the verifier repeats it for every way that leads there. */
 	verdict = read_option(ops, settings, &client);
-	now_ns = bpf_ktime_get_ns();
+	now_ns = coarse_ns();
 	handshake_of(ops, &handshake);
 	event = find_client(&handshake, verdict, settings, now_ns, &client);
 	if (event == COUNTER_tcp_no_client || event == COUNTER_refused_ack_conflict)

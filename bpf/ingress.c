@@ -74,7 +74,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct layers *la
 		is_claimed = read_opp(skb, layers, &claim);
 	if (!is_claimed)
 		return;
-	claim.client.learnt_ns = bpf_ktime_get_ns();
+	claim.client.learnt_ns = coarse_ns();
 	count_from(judge(skb, layers, settings, &claim), &claim.flow.lip, claim.client.learnt_ns);
 }
 

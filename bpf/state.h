@@ -13,7 +13,7 @@ static __always_inline const struct settings *current_settings(void)
 	return settings.lookup(&only);
 }
 
-/* The time, for what happens at every datagram: no more exact than the kernel's tick, which costs less to read (Linux 5.11). */
+/* The time, no more exact than the kernel's tick, which costs less to read (Linux 5.11): what is compared with it is seconds. */
 static __always_inline __u64 coarse_ns(void)
 {
 #ifdef COARSE_CLOCK

@@ -25,7 +25,7 @@ static __always_inline bool is_syn(struct __sk_buff *skb, const struct layers *l
 
 static __always_inline void refuse_syn(enum refusal refusal, const struct handshake *handshake)
 {
-	count_from(COUNTER_refused_syn_malformed + refusal, &handshake->lip, bpf_ktime_get_ns());
+	count_from(COUNTER_refused_syn_malformed + refusal, &handshake->lip, coarse_ns());
 }
 
 static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const struct layers *layers)
@@ -35,11 +35,10 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	struct handshake handshake;
 	enum toa_verdict verdict;
 	const struct tcp *tcp;
-	struct client *known;
 	__u32 ip_end = 0, header;
 
 	tcp = header_at(skb, layers->transport);
-	if (!settings || (const void *)(tcp + 1) > end_of(skb))
+	if (!settings || !settings->option_in_syn || (const void *)(tcp + 1) > end_of(skb))
 		return;
 	header = tcp_words(tcp) * 4;
 	if (header == sizeof(*tcp))
@@ -64,18 +63,20 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 		return refuse_syn(refusal_of(verdict), &handshake);
 	if (!is_trusted(&handshake.lip))
 		return refuse_syn(REFUSED_UNTRUSTED, &handshake);
-	client.learnt_ns = bpf_ktime_get_ns();
+	client.learnt_ns = coarse_ns();
 	set(hint_of_told(&handshake.lip, handshake.rport, HINT_OF_SYN)); /* before there is anything to find */
-	known = handshakes.lookup(&handshake);
-	if (known && !is_same_client(known, &client)) {
-		/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */
-		known->is_doubtful = 1;
-		return count_from(COUNTER_refused_syn_conflict, &handshake.lip, client.learnt_ns);
-	}
-	if (known)
+	if (handshakes.insert(&handshake, &client)) { /* there is one already, or there is no memory */
+		struct client *known = handshakes.lookup(&handshake);
+
+		if (!known)
+			return refuse_syn(REFUSED_MEMORY, &handshake);
+		if (!is_same_client(known, &client)) {
+			/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */
+			known->is_doubtful = 1;
+			return count_from(COUNTER_refused_syn_conflict, &handshake.lip, client.learnt_ns);
+		}
 		known->learnt_ns = client.learnt_ns; /* sent again */
-	else if (handshakes.update(&handshake, &client))
-		return refuse_syn(REFUSED_MEMORY, &handshake);
+	}
 	count_from(COUNTER_syn_learnt, &handshake.lip, client.learnt_ns);
 }
 

@@ -156,8 +156,10 @@ struct settings {
 	__u64 kinds[4]; /* bitmap of the TCP option kinds that name a client */
 	__u64 tcp_timeout_ns;
 	__u64 udp_timeout_ns;
-	__u64 tcp_connect; /* 1: a TCP connect to a client goes to its director */
-	__u64 udp_restore; /* 0: what UDP receives and sends keeps the LIP; clients are only kept for lookups */
+	__u32 tcp_connect; /* 1: a TCP connect to a client goes to its director */
+	__u32 udp_restore; /* 0: what UDP receives and sends keeps the LIP; clients are only kept for lookups */
+	__u32 option_in_syn; /* 1: options are read in SYNs */
+	__u32 option_in_ack; /* 1: and in the segment that ends a handshake */
 };
 
 struct counter {

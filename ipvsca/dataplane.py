@@ -17,7 +17,7 @@ from ipvsca.address import V4_MAPPED, Address, to_mapped
 from ipvsca.errors import Problem
 from ipvsca.kernel import clock, layout
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_unchecked, possible_cpus
-from ipvsca.settings import DEFAULTS, Network, Settings
+from ipvsca.settings import DEFAULTS, Network, SegmentsWithOption, Settings
 
 NANOSECONDS = clock.NANOSECONDS
 _MAPPED_BITS = V4_MAPPED.prefixlen
@@ -96,6 +96,7 @@ class DataPlane:
         return replace(
             DEFAULTS,
             tcpopt_addr=tuple(kind for kind in range(256) if running.kinds[kind // 64] >> kind % 64 & 1),
+            tcpopt_in=SegmentsWithOption.of(syn=bool(running.option_in_syn), ack=bool(running.option_in_ack)),
             tcp_timeout=running.tcp_timeout_ns // NANOSECONDS,
             udp_timeout=running.udp_timeout_ns // NANOSECONDS,
             tcp_connect=bool(running.tcp_connect),
@@ -111,6 +112,8 @@ class DataPlane:
             udp_timeout_ns=settings.udp_timeout * NANOSECONDS,
             tcp_connect=settings.tcp_connect,
             udp_restore=settings.udp_restore,
+            option_in_syn=settings.tcpopt_in.syn,
+            option_in_ack=settings.tcpopt_in.ack,
         )
         for kind in settings.tcpopt_addr:
             running.kinds[kind // 64] |= 1 << kind % 64

@@ -78,8 +78,8 @@ NO_OPTION = (
 )
 
 ONLY_ACK = (
-    "every client came in the ACK: where no UDP is restored, interfaces = [] in the file spares each packet the way"
-    " through tc"
+    'every client came in the ACK: with tcpopt_in = "ack", no SYN is believed; where no UDP is restored,'
+    " interfaces = [] in the file spares each packet the way through tc"
 )
 ENOUGH = 10_000
 """So many clients tell where directors put their option."""

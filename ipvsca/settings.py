@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,34 @@ def _option_kinds(value: object) -> tuple[int, ...]:
     if not kinds or not all(_is_integer(kind) and kind in range(256) and kind not in _TCP_KINDS for kind in kinds):
         raise ValueError
     return tuple(sorted(set(kinds)))
+
+
+class SegmentsWithOption(StrEnum):
+    """In which segments of a handshake options are read."""
+
+    BOTH = "both"
+    SYN = "syn"
+    ACK = "ack"
+    NONE = "none"
+
+    @property
+    def syn(self) -> bool:
+        return self in (SegmentsWithOption.BOTH, SegmentsWithOption.SYN)
+
+    @property
+    def ack(self) -> bool:
+        return self in (SegmentsWithOption.BOTH, SegmentsWithOption.ACK)
+
+    @classmethod
+    def of(cls, *, syn: bool, ack: bool) -> SegmentsWithOption:
+        return next(one for one in cls if (one.syn, one.ack) == (syn, ack))
+
+
+def _segments(value: object) -> SegmentsWithOption:
+    for segments in SegmentsWithOption:
+        if value == segments:
+            return segments
+    raise ValueError
 
 
 def _prefixes(value: object) -> tuple[Network, ...]:
@@ -181,6 +210,13 @@ class Settings:
         _option_kinds,
         "a TCP option kind or a list of them, 9 to 255 without 19, 28, 29, 30, 34, e.g. [200, 254]",
         "kinds of the TCP option that names the client",
+        live=True,
+    )
+    tcpopt_in: SegmentsWithOption = _setting(
+        "both",
+        _segments,
+        '"both", "syn", "ack" (the segment that ends it) or "none" (only announcements tell clients)',
+        "segments of a handshake in which options are read",
         live=True,
     )
     trusted: tuple[Network, ...] = _setting(

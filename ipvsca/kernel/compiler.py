@@ -53,7 +53,8 @@ def compiled(text: str, maps: Path, max_flows: int, flags: Flags = ()) -> Iterat
 
 def _for_this_kernel() -> Flags:
     """What the programs use where they can."""
-    return ("-DCOARSE_CLOCK",) if bpf.has_helper(ProgramType.CGROUP_SOCK_ADDR, _KTIME_GET_COARSE_NS) else ()
+    kinds = (ProgramType.SCHED_CLS, ProgramType.SOCK_OPS, ProgramType.CGROUP_SOCK_ADDR)
+    return ("-DCOARSE_CLOCK",) if all(bpf.has_helper(kind, _KTIME_GET_COARSE_NS) for kind in kinds) else ()
 
 
 def load(module: Any, program: Program) -> int:

@@ -184,8 +184,10 @@ class Settings(ctypes.Structure):
         ("kinds", ctypes.c_uint64 * 4),
         ("tcp_timeout_ns", ctypes.c_uint64),
         ("udp_timeout_ns", ctypes.c_uint64),
-        ("tcp_connect", ctypes.c_uint64),
-        ("udp_restore", ctypes.c_uint64),
+        ("tcp_connect", ctypes.c_uint32),
+        ("udp_restore", ctypes.c_uint32),
+        ("option_in_syn", ctypes.c_uint32),
+        ("option_in_ack", ctypes.c_uint32),
     ]
 
 

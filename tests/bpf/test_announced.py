@@ -25,7 +25,7 @@ from tests.bpf import flows
 from tests.bpf.announced_packets import ELSEWHERE, EXAMPLE, FRAME, TAGS, framed, learnt, outcome_for, refused, tagged
 from tests.bpf.cases import at
 from tests.bpf.flows import AMBIGUOUS, Key, Told, key_for, told_by
-from tests.bpf.ingress import Ingress, Outcome, counts, grown
+from tests.bpf.ingress import Ingress, Outcome, coarse_ns, counts, grown
 from tests.bpf.reference import expected
 from tests.bpf.testrun import shortest
 from tests.vectors import AnnouncementVector, announcement_vectors
@@ -137,7 +137,7 @@ def test_counters_remember_the_director(ingress: Ingress, plane: DataPlane) -> N
     stranger = replace(EXAMPLE, director=Endpoint(IPv4Address("203.0.113.66"), 40001))
     malformed = framed(replace(EXAMPLE, protocol=1, director=Endpoint(IPv4Address("10.90.0.3"), 1)))
     elsewhere = framed(EXAMPLE, at(FRAME, dst=ELSEWHERE["multicast"]))
-    begun_ns = time.monotonic_ns()
+    begun_ns = coarse_ns()
     ingress.feed(framed(stranger), malformed, elsewhere, framed(EXAMPLE))
     for name, source in {
         "refused_announcement_untrusted": "203.0.113.66",
@@ -287,7 +287,7 @@ class Known:
 
     def __enter__(self) -> Known:
         flows.forget(self._plane)
-        now_ns = time.monotonic_ns()
+        now_ns = coarse_ns()
         for key, (told, age) in self._entries.items():
             entry = flows.learnt(key, told, now_ns - int(age * NANOSECONDS))
             self._plane.table("flows").put(flows.packed(key), entry)
@@ -354,7 +354,7 @@ AGED = [
 def test_what_is_past_its_time_makes_room(ingress: Ingress, plane: DataPlane, case: Aged) -> None:
     key = replace(KEY, protocol=case.protocol)
     announced = replace(case.announced, protocol=case.protocol)
-    begun_ns = time.monotonic_ns()
+    begun_ns = coarse_ns()
     with Known(plane, {key: (told_by(TO_A), case.age)}) as known:
         ingress.run(framed(announced))
         assert known.told() == {key: told_by(announced)}

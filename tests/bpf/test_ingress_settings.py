@@ -15,7 +15,7 @@ from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
 from ipvsca.kernel.maps import ONLY
 from ipvsca.kernel.programs import INGRESS_ETHERNET, Program
-from ipvsca.settings import DEFAULTS, Network
+from ipvsca.settings import DEFAULTS, Network, SegmentsWithOption
 from ipvsca.wire import toa
 from tests.bpf.ingress import Ingress, Outcome
 from tests.bpf.packets import CLIENT_V4, DIRECTOR_V4, FRAME, V4, syn_v4, syn_v6
@@ -103,6 +103,15 @@ def test_kinds(ingress: Ingress, plane: DataPlane, kinds: tuple[int, ...]) -> No
         outcome = ingress.feed(FRAME / V4 / syn_v4(toa.build(CLIENT_V4, kind)))
         assert list(outcome.learnt.values()) == [CLIENT_V4] * (kind in kinds), kind
         assert outcome.counted == (BELIEVED if kind in kinds else {}), kind
+
+
+@pytest.mark.parametrize("segments", SegmentsWithOption)
+def test_segments(ingress: Ingress, plane: DataPlane, segments: SegmentsWithOption) -> None:
+    plane.apply(replace(DEFAULTS, tcpopt_in=segments))
+    assert plane.settings().tcpopt_in is segments
+    outcome = ingress.feed(syn_from(str(DIRECTOR_V4.address)), syn_from("198.51.100.7"))
+    assert outcome.counted == (BELIEVED | NOT_BELIEVED if segments.syn else {})
+    assert bool(outcome.learnt) == segments.syn
 
 
 def test_nothing_is_learnt_before_there_are_settings(ingress: Ingress, plane: DataPlane) -> None:

@@ -159,14 +159,15 @@ def test_set_and_get(lab: Lab, ipvsca: Ipvsca) -> None:
         "metrics=off\nmetrics_tls=off\nmetrics_login=off\n"
     )
     assert ipvsca.run("get").stdout == (
-        f"tcpopt_addr={KINDS}\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=300\ntcp_connect=false\n{rest}"
+        f"tcpopt_addr={KINDS}\ntcpopt_in=both\ntrusted={','.join(TRUSTED)}\ntcp_timeout=90\nudp_timeout=300\n"
+        f"tcp_connect=false\n{rest}"
     )
     words = ("tcpopt_addr=254", "trusted=10.90.0.0/24, fd00:90::2", "tcp_timeout = 60", "tcp_connect=true")
     assert ipvsca.run("set", *words, "udp_timeout=61").stdout == (
         "tcp_connect=true\ntcp_timeout=60\ntcpopt_addr=254\ntrusted=10.90.0.0/24,fd00:90::2/128\nudp_timeout=61\n"
     )
     assert ipvsca.run("get").stdout == (
-        f"tcpopt_addr=254    # the file says {KINDS}\n"
+        f"tcpopt_addr=254    # the file says {KINDS}\ntcpopt_in=both\n"
         "trusted=10.90.0.0/24,fd00:90::2/128    # the file says 10.90.0.0/24,fd00:90::/64\n"
         "tcp_timeout=60    # the file says 90\n"
         "udp_timeout=61    # the file says 300\n"
@@ -182,6 +183,7 @@ def test_get_as_json(lab: Lab, ipvsca: Ipvsca, run: Run) -> None:
     assert run("set", "tcpopt_addr=254", "trusted=fd00:90::/64", "tcp_connect=true").status == 0
     both = {
         "tcpopt_addr": ([254], [200, 254]),
+        "tcpopt_in": ("both", "both"),
         "trusted": (["fd00:90::/64"], list(TRUSTED)),
         "tcp_timeout": (90, 90),
         "udp_timeout": (300, 300),

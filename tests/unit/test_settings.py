@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from ipvsca import settings
 from ipvsca.errors import ConfigurationError
 from ipvsca.kernel import source
-from ipvsca.settings import DEFAULTS, MEANINGS, Settings
+from ipvsca.settings import DEFAULTS, MEANINGS, SegmentsWithOption, Settings
 
 REPOSITORY = Path(__file__).parents[2]
 
 # What each message ends with. A setting that is missing here is a setting without tests.
 TAKES = {
     "tcpopt_addr": "a TCP option kind or a list of them, 9 to 255 without 19, 28, 29, 30, 34, e.g. [200, 254]",
+    "tcpopt_in": '"both", "syn", "ack" (the segment that ends it) or "none" (only announcements tell clients)',
     "trusted": 'a prefix without host bits or a list of them, e.g. ["10.8.0.0/24", "fd00::/8"]',
     "tcp_timeout": "whole seconds, 1 to 604800",
     "udp_timeout": "whole seconds, 1 to 604800",
@@ -49,6 +50,7 @@ TAKES = {
 OTHER = Settings(
     tcpopt_addr=(253,),
     trusted=(IPv4Network("192.0.2.0/24"),),
+    tcpopt_in=SegmentsWithOption.ACK,
     tcp_timeout=17,
     udp_timeout=18,
     tcp_connect=True,
@@ -106,6 +108,10 @@ too many bytes                    | trusted = "10.0.0.0.0/8"             | '10.0
 white space                       | trusted = " 10.0.0.0/8"              | ' 10.0.0.0/8' NO_NETWORK
 two in one string                 | trusted = "10.0.0.0/8,fd00::/8"      | '10.0.0.0/8,fd00::/8' NO_NETWORK
 a scope                           | trusted = "fe80::%eth0/64"           | fe80::%eth0/64 NAMES_AN_INTERFACE
+another segment                   | tcpopt_in = "data"                   |
+a list of segments                | tcpopt_in = ["syn", "ack"]           |
+an empty word for segments        | tcpopt_in = ""                       |
+a truth value for segments        | tcpopt_in = true                     |
 no time                           | tcp_timeout = 0                      |
 a negative time                   | tcp_timeout = -1                     |
 more than a week                  | tcp_timeout = 604801                 |
@@ -272,6 +278,7 @@ def test_the_defaults() -> None:
             "fc00::/7",
             "fe80::/10",
         ],
+        "tcpopt_in": "both",
         "tcp_timeout": 90,
         "udp_timeout": 300,
         "tcp_connect": False,
@@ -323,6 +330,7 @@ def test_files_in_the_documentation(read: Read, text: str) -> None:
         ("tcp_timeout = 604_800", {"tcp_timeout": 604800}),
         ("udp_timeout = 1", {"udp_timeout": 1}),
         ("udp_timeout = 604_800", {"udp_timeout": 604800}),
+        ('tcpopt_in = "syn"', {"tcpopt_in": SegmentsWithOption.SYN}),
         ("tcp_connect = true", {"tcp_connect": True}),
         ("tcp_connect = false", {}),
         ("udp_restore = false", {"udp_restore": False}),
@@ -525,6 +533,7 @@ TWO_PREFIXES = (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"))
         ("tcp_timeout=60", {"tcp_timeout": 60}),
         ("tcp_timeout = 60", {"tcp_timeout": 60}),
         ("udp_timeout=60", {"udp_timeout": 60}),
+        ("tcpopt_in=none", {"tcpopt_in": SegmentsWithOption.NONE}),
         ("tcp_connect=true", {"tcp_connect": True}),
         (" tcp_connect = false ", {"tcp_connect": False}),
         ("udp_restore=false", {"udp_restore": False}),
@@ -668,6 +677,7 @@ networks = st.ip_addresses(network="0.0.0.0/0") | st.ip_addresses(network="::/0"
     | st.lists(networks.map(str), min_size=1, max_size=5).map(lambda some: {"trusted": some})
     | st.integers(1, 604800).map(lambda seconds: {"tcp_timeout": seconds})
     | st.integers(1, 604800).map(lambda seconds: {"udp_timeout": seconds})
+    | st.sampled_from(SegmentsWithOption).map(lambda segments: {"tcpopt_in": str(segments)})
     | st.booleans().map(lambda is_wanted: {"tcp_connect": is_wanted})
     | st.booleans().map(lambda is_wanted: {"udp_restore": is_wanted})
 )

@@ -106,6 +106,7 @@ def test_bash_offers_every_option(verb: facts.Verb) -> None:
         (("get", "tcp_"), {"tcp_timeout", "tcp_connect"}),
         (("get", "tcp_timeout", "udp_t"), {"udp_timeout"}),
         (("set", "tcp_"), {"tcp_timeout=", "tcp_connect="}),
+        (("set", "tcpopt_"), {"tcpopt_addr=", "tcpopt_in="}),
         (("load", "--config", ""), set()),
     ],
 )
