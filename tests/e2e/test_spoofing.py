@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -14,6 +15,9 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 from ipvsca.address import Address, Endpoint
+from ipvsca.dataplane import NANOSECONDS, DataPlane
+from ipvsca.kernel import layout
+from ipvsca.settings import SegmentsWithOption
 from ipvsca.wire import announcement
 from ipvsca.wire.announcement import Announcement
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS, NO_OPERATION, build
@@ -24,12 +28,12 @@ from tests.e2e.datagrams import SERVICE_PORT as UDP_SERVICE_PORT
 from tests.e2e.hand_made import ISN, Client, Segments, by_hand
 from tests.e2e.puppet import Puppet, puppet
 from tests.e2e.traffic import IPV4, SERVER_PORT, SERVICE_PORT, Traffic, own_address, syn_destination
-from tests.e2e.tun_device import Device, as_options, shake_hands, tun
+from tests.e2e.tun_device import LPORTS, Device, as_options, shake_hands, tun
 from tests.lab import addresses as a
 from tests.lab import ip as lab_ip
 from tests.lab import uoa
 from tests.lab.capture import Capture
-from tests.lab.messages import Announce, Position, Toa, UoaMode, Where
+from tests.lab.messages import Announce, Position, Service, Toa, UoaMode, Where
 from tests.lab.namespace import Namespace
 from tests.lab.topology import Lab
 from tests.rig import REPOSITORY, Ipvsca
@@ -68,9 +72,9 @@ def connected(traffic: Traffic, device: Device, segments: Segments, to: Endpoint
     return next(name for name, end in ends.items() if seen == ACCEPT.sees(end))
 
 
-def documented() -> dict[str, dict[str, str]]:
-    """The table of docs/security.md: by what the director writes, then by where the client plants, who is shown."""
-    _, _, below = (REPOSITORY / "docs/security.md").read_text().partition("\n| the director writes | ")
+def documented(title: str) -> dict[str, dict[str, str]]:
+    """A table of docs/security.md: by what the director writes, then by where the client plants, who is shown."""
+    _, _, below = (REPOSITORY / "docs/security.md").read_text().partition(f"\n| {title} | ")
     head, _, *rows = below.partition("\n\n")[0].splitlines()
     places = _cells(head)
     found = {}
@@ -91,8 +95,10 @@ DIRECTORS = {
     "into the ACK, last": Toa(Where.ACK, position=Position.LAST),
     "into the SYN, last": Toa(Where.SYN, position=Position.LAST),
     "into both, last": Toa(Where.BOTH, position=Position.LAST),
+    "nothing, it announces TCP": Toa(Where.NONE),
     "nothing, but it is in `trusted`": Toa(Where.NONE),
 }
+ANNOUNCES = "nothing, it announces TCP"
 PLANTS = {
     "in the SYN": Segments(syn=PLANTED),
     "in the ACK": Segments(ack=PLANTED),
@@ -102,16 +108,82 @@ PLANTS = {
 }
 
 
+def named(toa: Toa, segment: Where, planted: bytes) -> str | None:
+    """Whom a segment names as it arrives."""
+    is_written = toa.where in (segment, Where.BOTH) and planted != NO_ROOM
+    if planted and (not is_written or toa.position is Position.LAST):
+        return "planted"
+    return "client" if is_written else None
+
+
+def expected(writes: str, plants: Segments, read: SegmentsWithOption) -> str:
+    """Who is shown, by the rules of docs/security.md."""
+    toa = DIRECTORS[writes]
+    words = {named(toa, Where.SYN, plants.syn) if read.syn else None}
+    words |= {named(toa, Where.ACK, plants.ack) if read.ack else None}
+    words -= {None}
+    if not words and writes == ANNOUNCES:
+        return "client"
+    return str(words.pop()) if len(words) == 1 else "director"
+
+
+def direct(traffic: Traffic, writes: str) -> None:
+    announce = Announce() if writes == ANNOUNCES else None
+    traffic.director.serve(Service(VIP, (RIP,), DIRECTORS[writes], announce=announce))
+
+
+@pytest.mark.parametrize("read", SegmentsWithOption)
 @pytest.mark.parametrize("writes", DIRECTORS)
-def test_a_client_that_plants_an_option(traffic: Traffic, device: Device, writes: str) -> None:
-    with traffic.serving(ACCEPT, IPV4):
-        traffic.direct(IPV4, DIRECTORS[writes])
-        shown = {place: connected(traffic, device, segments) for place, segments in PLANTS.items()}
-    assert shown == documented()[writes]
+def test_a_client_that_plants_an_option(
+    traffic: Traffic, device: Device, ipvsca: Ipvsca, writes: str, read: SegmentsWithOption
+) -> None:
+    with traffic.serving(ACCEPT, IPV4), ipvsca.having("tcpopt_in", read):
+        direct(traffic, writes)
+        shown = {place: connected(traffic, device, plants) for place, plants in PLANTS.items()}
+    assert shown == {place: expected(writes, plants, read) for place, plants in PLANTS.items()}
 
 
-def test_no_other_director_is_documented() -> None:
-    assert documented().keys() == DIRECTORS.keys()
+def test_what_is_documented_of_planted_options() -> None:
+    def by_place(writes: str, read: SegmentsWithOption) -> dict[str, str]:
+        return {place: expected(writes, plants, read) for place, plants in PLANTS.items()}
+
+    assert documented("the director writes") == {
+        writes: by_place(writes, SegmentsWithOption.BOTH) for writes in DIRECTORS
+    }
+    narrowed = documented("the director writes, `tcpopt_in` is")
+    assert {row.partition(": ")[0] for row in narrowed} == {each for each in DIRECTORS if "both" not in each}
+    for row, shown in narrowed.items():
+        writes, _, read = row.partition(": ")
+        assert shown == by_place(writes, SegmentsWithOption(read.strip('"`'))), row
+
+
+def is_gone(plane: DataPlane, handshake: layout.Handshake) -> None:
+    """As where others have pushed it out."""
+    plane.table("handshakes").remove(handshake)
+
+
+def is_late(plane: DataPlane, handshake: layout.Handshake) -> None:
+    table = plane.table("handshakes")
+    told = table.get(handshake)
+    told.learnt_ns -= (plane.settings().tcp_timeout + 1) * NANOSECONDS
+    table.put(handshake, told)
+
+
+@pytest.mark.parametrize("read", ["both", "syn"])
+@pytest.mark.parametrize("happens", [is_gone, is_late])
+def test_an_option_in_the_ack_and_a_syn_that_is_not_known_any_more(
+    traffic: Traffic, device: Device, ipvsca: Ipvsca, happens: Callable[[DataPlane, layout.Handshake], None], read: str
+) -> None:
+    """Of a director that writes into the SYN alone. Then nothing contradicts the client, if its ACK is read."""
+    with traffic.serving(ACCEPT, IPV4), ipvsca.having("tcpopt_in", read), DataPlane(ipvsca.pin_path) as plane:
+        traffic.direct(IPV4, Toa(Where.SYN))
+        client = Client(device, VIP, Segments(ack=PLANTED))
+        plane.forget_handshakes(time.monotonic_ns())
+        client.open()
+        ((handshake, _),) = plane.handshakes()
+        happens(plane, handshake)
+        local = traffic.director.connection(client.endpoint).local
+        assert client.ask() == ACCEPT.sees(OTHER if read == "both" else local)
 
 
 def test_the_first_data_can_be_what_ends_the_handshake(traffic: Traffic, device: Device) -> None:
@@ -171,6 +243,22 @@ def test_a_forged_syn_from_the_director(
         forged = TCP(sport=local.port, dport=SERVER_PORT, flags="S", seq=guess, options=as_options(OTHER))
         traffic.director.inject(bytes(IP(src=str(local.address), dst=str(IPV4.rip)) / forged))
         assert client.ask() == ACCEPT.sees(client.endpoint if names == "client" else local)
+
+
+@pytest.mark.parametrize("fast_open", ["1", "1538"], ids=["as it is by default", "without cookies"])
+def test_a_forged_syn_where_tcp_fast_open_is_on(lab: Lab, traffic: Traffic, fast_open: str) -> None:
+    """There it is enough. A cookie, where one is asked for, is no secret to whoever was served by this director."""
+    lport = next(LPORTS)
+    syn = TCP(sport=lport, dport=SERVER_PORT, flags="S", seq=ISN, options=[*as_options(OTHER), (34, b"")])
+    forged = IP(src=str(a.LIPS_V4[0]), dst=str(IPV4.rip)) / syn / b"hello"
+    with sysctl(lab.server, "ipv4/tcp_fastopen", fast_open), puppet(lab) as server:
+        server(f"l = create_server(('{IPV4.rip}', {SERVER_PORT})); l.settimeout(0.2)")
+        traffic.director.inject(bytes(forged))
+        if fast_open == "1538":
+            assert server("l.accept()[1]") == as_tuple(OTHER)
+        else:
+            with pytest.raises(RuntimeError, match="timed out"):
+                server("l.accept()")
 
 
 def test_a_compromised_director_names_whom_it_likes(traffic: Traffic, device: Device) -> None:
@@ -321,6 +409,17 @@ def test_a_client_s_ip_option_that_the_director_passes_on(datagrams: Datagrams, 
     datagrams.director.inject(lab_ip.build(*uoa.told(UoaMode.IPO, OTHER, *lab_ip.parse(bytes(packet)))))
     assert flow.server("s.recvfrom(99)") == (b"planted", as_tuple(OTHER))
     assert flow.shown() == OTHER
+
+
+def test_who_asks_from_a_namespace_of_its_own_is_told_whose_a_flow_is(datagrams: Datagrams, flow: Flow) -> None:
+    """The table of flows is one for all network namespaces."""
+    lip, lport = as_tuple(flow.announced.director)
+    with Namespace(datagrams.lab.cgroup.parent) as inside, puppet(datagrams.lab, inside) as curious:
+        inside.run(["ip", "-batch", "-"], input=f"link set lo up\naddress add {lip}/32 dev lo")
+        curious(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {UDP_SERVER_PORT}))")
+        curious(f"t = socket(AF_INET, SOCK_DGRAM); t.bind(('{lip}', {lport}))")
+        curious(f"t.sendto(b'whose?', ('127.0.0.1', {UDP_SERVER_PORT}))")
+        assert curious("s.recvfrom(99)") == (b"whose?", flow.client.getsockname())
 
 
 PING = """

@@ -31,6 +31,7 @@ from tests.e2e.datagrams import (
 )
 from tests.e2e.puppet import Puppet, puppet
 from tests.e2e.traffic import IPV4 as IPV4_TCP
+from tests.e2e.traffic import NAT64 as NAT64_TCP
 from tests.e2e.traffic import SERVER_PORT as TCP_SERVER_PORT
 from tests.e2e.traffic import SERVICE_PORT as TCP_SERVICE_PORT
 from tests.e2e.traffic import TIMEOUT_S, Traffic, Way, own_address, syn_destination
@@ -369,6 +370,19 @@ def test_a_tcp_connect_to_a_client(traffic: Traffic, ipvsca: Ipvsca, where: Wher
             server(f"c.connect_ex({as_tuple(address)})")
         expected = known.local if switch == "true" else address
         assert syn_destination(capture) == expected
+
+
+def test_a_tcp_connect_to_a_client_of_nat64(traffic: Traffic, ipvsca: Ipvsca) -> None:
+    """A known limit: its director's address is an IPv4 one, which no socket of IPv6 alone can connect to."""
+    traffic.direct(NAT64_TCP, Toa(Where.ACK))
+    with ipvsca.having("tcp_connect", "true"), puppet(traffic.lab) as server:
+        server(f"l = create_server(('::', {TCP_SERVER_PORT}), family=AF_INET6, dualstack_ipv6=True)")
+        with traffic.connect(Endpoint(a.VIP_V6, TCP_SERVICE_PORT), a.CLIENTS_V6[5]) as client:
+            address = as_tuple(own_address(client))
+            assert server("l.accept()[1][:2]") == address
+            server("c = socket(AF_INET6, SOCK_STREAM); c.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)")
+            with pytest.raises(RuntimeError, match="Network is unreachable"):
+                server(f"c.connect({address})")
 
 
 def learnt_long_ago(director: layout.Director, plane: DataPlane) -> None:
