@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Dot1Q, Ether
 
 from ipvsca.address import Address, Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
@@ -32,7 +34,7 @@ from tests.e2e.tun_device import LPORTS, Device, as_options, shake_hands, tun
 from tests.lab import addresses as a
 from tests.lab import ip as lab_ip
 from tests.lab import uoa
-from tests.lab.capture import Capture
+from tests.lab.capture import ETH_P_IP, Capture
 from tests.lab.messages import Announce, Position, Service, Toa, UoaMode, Where
 from tests.lab.namespace import Namespace
 from tests.lab.topology import Lab
@@ -400,6 +402,20 @@ def test_who_sends_from_elsewhere_can_rename_nothing(datagrams: Datagrams, ipvsc
     with ipvsca.counted(refused_announcement_untrusted=1, announcement_learnt=0):
         datagrams.director.inject(announcement.build(replace(flow.announced, director=stranger, client=OTHER)))
         assert flow.shown() == own_address(flow.client)
+
+
+def test_an_announcement_in_a_vlan_of_which_this_host_is_no_member(datagrams: Datagrams, flow: Flow) -> None:
+    """A filter sees what comes by its interface, in whichever VLAN's tag."""
+    echo = announcement.build(replace(flow.announced, client=OTHER))
+    with datagrams.lab.director.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("servers", 0))
+        wire.send(bytes(Ether(dst=mac_of(datagrams.lab.server, "eth0")) / Dot1Q(vlan=42, type=ETH_P_IP) / echo))
+    assert flow.shown() == OTHER
+
+
+def mac_of(namespace: Namespace, device: str) -> str:
+    (link,) = json.loads(namespace.run(["ip", "-json", "link", "show", device]).stdout)
+    return str(link["address"])
 
 
 def test_a_client_s_ip_option_that_the_director_passes_on(datagrams: Datagrams, flow: Flow) -> None:
