@@ -18,5 +18,7 @@ TARGETS = {
     "sweep": "≤ 1 at 1,000,000",
     "ipvsca load, cold": "≤ 0.8 s",
     "ipvsca load, nothing to do": "≤ 0.25 s",
+    "segment with a request": "≤ +60",
+    "its ratio to not loaded": "≤ 1.010",
     "new connections": "HAProxy / ipvsca ≤ 0.5",
 }
