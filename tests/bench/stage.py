@@ -98,9 +98,9 @@ class Stage(Built):
             yield self.ipvsca
 
     @contextmanager
-    def naming_clients(self, where: Where) -> Iterator[None]:
-        """The client's connections carry the option inside the block."""
-        with programs.option(where, self.client_cgroup):
+    def naming_clients(self, where: Where, until_answered: bool = False) -> Iterator[None]:
+        """The client's connections carry the option inside the block; see programs.option()."""
+        with programs.option(where, self.client_cgroup, until_answered):
             yield
 
     @contextmanager
