@@ -68,7 +68,7 @@ bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 m
 bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter measurements, for a first look (root; 2 min)
 	$(VENV)/python -u -m tests.bench --pairs 3 --seconds 1 --only load,tcp,udp,hooks $(BENCH)
 
-bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 2 min)
+bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 1 min)
 	$(VENV)/python -u -m tests.bench.counts $(COUNT)
 
 fuzz: packages-fuzz $(VENV)/ipvsca ## mutated packets through the BPF programs and the reference (root; FUZZ=60 seconds)

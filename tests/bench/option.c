@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * sock_ops for the bench's client: puts the address option into its SYNs and into the segment that ends the handshake, as
- * directors do. What is written where is said by WRITE_SYN and WRITE_ACK.
+ * directors do. What is written where is said by WRITE_SYN and WRITE_ACK. With WRITE_UNTIL_ANSWERED every segment carries it,
+ * much as with DPVS, up to the one that acknowledges the first data: otherwise an ACK that the server drops takes the option with it.
  */
 #include <linux/types.h>
 #include "clients.h"
@@ -20,6 +21,12 @@ struct option {
 static __always_inline int is_wanted(struct bpf_sock_ops *ops)
 {
 	return ops->skb_tcp_flags & TCP_SYN ? WRITE_SYN : WRITE_ACK;
+}
+
+/* Whether no segment behind this one is to carry the option. */
+static __always_inline int is_last(struct bpf_sock_ops *ops)
+{
+	return !(ops->skb_tcp_flags & TCP_SYN) && (!WRITE_UNTIL_ANSWERED || ops->bytes_received);
 }
 
 static __always_inline void write(struct bpf_sock_ops *ops)
@@ -45,9 +52,8 @@ int bench_option(struct bpf_sock_ops *ops)
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
 		if (is_wanted(ops))
 			write(ops);
-		if (!(ops->skb_tcp_flags & TCP_SYN))
-			bpf_sock_ops_cb_flags_set(ops,
-						  0); /* the handshake has ended: no segment is looked at any more */
+		if (is_last(ops))
+			bpf_sock_ops_cb_flags_set(ops, 0); /* no segment is looked at any more */
 		break;
 	}
 	return 1;

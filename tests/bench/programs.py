@@ -38,12 +38,19 @@ def build(name: str, folder: Path) -> Path:
 
 
 @contextmanager
-def option(where: Where, cgroup: Path) -> Iterator[None]:
-    """option.c on the client's cgroup inside the block."""
+def option(where: Where, cgroup: Path, until_answered: bool = False) -> Iterator[None]:
+    """option.c on the client's cgroup inside the block.
+
+    An ACK's option comes once, which costs a benchmark least, or in each segment until the server has answered.
+    """
     if where is Where.NOWHERE:
         yield
         return
-    written = {"WRITE_SYN": where in (Where.SYN, Where.BOTH), "WRITE_ACK": where in (Where.ACK, Where.BOTH)}
+    written = {
+        "WRITE_SYN": where in (Where.SYN, Where.BOTH),
+        "WRITE_ACK": where in (Where.ACK, Where.BOTH),
+        "WRITE_UNTIL_ANSWERED": until_answered,
+    }
     text = "".join(f"#define {name} {int(value)}\n" for name, value in written.items())
     program = Program("bench_option", "option.c", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "writes the option")
     with (

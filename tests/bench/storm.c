@@ -2,7 +2,7 @@
 /*
  * Packets of one kind from many flows, as many as can be, from addresses that nobody has: `storm RIP PORT KIND FLOWS LIP SECONDS`,
  * or with a number behind it that many packets. Flows come in an order that no cache foresees, each as often as any other. Which
- * LIP:lport a flow has, flows.py knows too. Says how many packets were sent.
+ * LIP:lport a flow has, storms.py knows too. Says how many packets were sent.
  *
  *     datagram       UDP, as datagram_from() has it
  *     announcement   names the client of a UDP flow

@@ -14,9 +14,11 @@ TARGETS = {
     "recvmsg: hit": "≤ 80 ns, ≤ 160 ns at 1,000,000",
     "sendmsg: hit": "≤ 80 ns, ≤ 160 ns at 1,000,000",
     "kernel's memory, a flow": "≤ 200",
-    "daemon's memory": "≤ 45",
+    "daemon's memory": "≤ 35 at 1,000, ≤ 45 at 1,000,000",
     "sweep": "≤ 1 at 1,000,000",
     "ipvsca load, cold": "≤ 0.8 s",
     "ipvsca load, nothing to do": "≤ 0.25 s",
+    "segment with a request": "≤ +60",
+    "its ratio to not loaded": "≤ 1.010",
     "new connections": "HAProxy / ipvsca ≤ 0.5",
 }

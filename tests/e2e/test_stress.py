@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,11 +15,14 @@ from tests.bench.stage import Stage
 from tests.kernel_state import wait_until
 from tests.stress.churn import Churn
 from tests.stress.floods import FLOODS, withstand
+from tests.stress.served import network_counts
 from tests.stress.traffic import connecting, exchanging
 
 NAMED = {flood.name: flood for flood in FLOODS}
 MANY = 1_000
+AT_ONCE = 64  # connections, in connections.c
 ROOM = DEFAULTS.max_flows
+ONE_IN_SO_MANY = ["-m", "statistic", "--mode", "nth", "--every", "50", "--packet", "0"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc: apt install gcc libc6-dev")
 
@@ -52,16 +53,45 @@ def test_a_flood_of_syns_restores_nothing(stage: Stage) -> None:
 
 
 def test_churn(stage: Stage) -> None:
-    done = Churn(stage, lives=1, named_in=[Where.BOTH]).run(connections=MANY, datagrams=MANY)
+    done = Churn(stage, lives=1, named_in=[Where.ACK]).run(connections=MANY, datagrams=MANY)
     assert done.kills >= 1
     assert done.replacements >= 1
 
 
-def datagrams_received(stage: Stage) -> int:
-    """By the server's sockets."""
-    with stage.server.entered():
-        names, values = re.findall(r"^Udp: (.*)$", Path("/proc/thread-self/net/snmp").read_text(), re.MULTILINE)
-    return int(dict(zip(names.split(), values.split(), strict=True))["InDatagrams"])
+@pytest.fixture
+def losing(stage: Stage) -> Iterator[None]:
+    """The server's kernel drops one ACK in so many, as it does where it has no room."""
+    rule = ["INPUT", "-p", "tcp", "--tcp-flags", "SYN,RST,FIN,ACK", "ACK", *ONE_IN_SO_MANY, "-j", "DROP"]
+    stage.server.run(["iptables", "-A", *rule])
+    yield
+    stage.server.run(["iptables", "-D", *rule])
+
+
+@pytest.mark.skipif(not shutil.which("iptables"), reason="needs iptables: apt install iptables")
+@pytest.mark.parametrize("is_repeated", [True, False], ids=["repeated", "said once"])
+def test_an_option_that_is_lost_with_its_ack(stage: Stage, losing: None, is_repeated: bool) -> None:
+    """It costs nobody a client where the director repeats it until the server answers, as DPVS does."""
+    connections = Judged()
+    before = _lost(stage)
+    with (
+        apps.accept_loop(stage),
+        stage.naming_clients(Where.ACK, until_answered=is_repeated),
+        connecting(stage, True, connections.add),
+    ):
+        # More than there are connections at a time: of some of these the end is known.
+        assert wait_until(lambda: _lost(stage) > before + AT_ONCE)
+    assert (connections.missing == 0) == is_repeated
+    assert connections.wrong == 0
+
+
+def _lost(stage: Stage) -> int:
+    """ACKs for which the server has asked once more."""
+    return network_counts(stage.server)["TcpExtTCPSynRetrans"]
+
+
+def _datagrams(stage: Stage) -> int:
+    """That the server's sockets have received."""
+    return network_counts(stage.server)["UdpInDatagrams"]
 
 
 def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
@@ -73,9 +103,9 @@ def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
         connecting(stage, True, connections.add),
         exchanging(stage, MANY, datagrams.add),
     ):
-        before = stage.ipvsca.counts()["tcp_no_client"], datagrams_received(stage)
+        before = stage.ipvsca.counts()["tcp_no_client"], _datagrams(stage)
         assert wait_until(lambda: stage.ipvsca.counts()["tcp_no_client"] > before[0])
-        assert wait_until(lambda: datagrams_received(stage) > before[1])
+        assert wait_until(lambda: _datagrams(stage) > before[1])
     assert connections.missing > 0
     assert datagrams.missing > 0
     assert connections.right == connections.wrong == datagrams.right == datagrams.wrong == 0

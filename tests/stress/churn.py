@@ -18,10 +18,10 @@ from pathlib import Path
 from ipvsca.dataplane import DataPlane
 from tests.bench import applications as apps
 from tests.bench.programs import Where
-from tests.bench.records import Judged
 from tests.bench.stage import Stage
 from tests.rig import REPOSITORY, Ipvsca, other_version
 from tests.stress.command import play
+from tests.stress.served import Served, all_shown
 from tests.stress.traffic import connecting, exchanging
 
 FULL_CONNECTIONS, FULL_DATAGRAMS = 500_000, 2_000_000
@@ -41,10 +41,10 @@ class Churned:
     kills: int = 0
     replacements: int = 0
     seconds: float = 0.0
-    judged: Judged = field(default_factory=Judged)
+    served: Served = field(default_factory=Served)
 
     def __str__(self) -> str:
-        judged = self.judged
+        judged = self.served.both
         return (
             f"{self.connections:,} connections and {self.datagrams:,} datagrams in {self.seconds:.0f} s, "
             f"{self.kills} daemons killed, programs replaced {self.replacements} times: "
@@ -55,7 +55,7 @@ class Churned:
 class Churn:
     """Connections and datagrams to a server whose programs are replaced once in so many lives of the daemon or more."""
 
-    def __init__(self, stage: Stage, lives: int = LIVES, named_in: Sequence[Where] = (Where.SYN, Where.BOTH)) -> None:
+    def __init__(self, stage: Stage, lives: int = LIVES, named_in: Sequence[Where] = (Where.SYN, Where.ACK)) -> None:
         self._stage = stage
         self._named_in = named_in
         self._lives = lives
@@ -63,28 +63,29 @@ class Churn:
         self._done = Churned()
 
     def run(self, connections: int, datagrams: int) -> Churned:
-        """So many at the least: by default half of them while SYNs name clients, half while SYNs and ACKs do.
-
-        An ACK alone would not do: a busy kernel drops one now and then, and this director does not repeat its option.
+        """So many at the least: by default half of them while SYNs name clients, half while ACKs alone do.
 
         Raises AssertionError where an address was not right, or ipvsca did not do what it was told.
         """
         done, ipvsca = self._done, self._stage.ipvsca
         before, began = ipvsca.counts(), time.monotonic()
-        with apps.accept_loop(self._stage):
+        with all_shown(self._stage, "churn") as done.served, apps.accept_loop(self._stage):
             for where in self._named_in:
                 self._part(where, connections // len(self._named_in), datagrams // len(self._named_in))
         grown = {name: count - before[name] for name, count in ipvsca.counts().items()}
         done.connections, done.datagrams = _restored(grown)
         done.seconds = time.monotonic() - began
-        assert done.judged.is_clean, done
         assert {name: count for name, count in grown.items() if count and name.startswith(NONE_OF)} == {}
         return done
 
     def _part(self, where: Where, connections: int, datagrams: int) -> None:
-        stage, judge = self._stage, self._done.judged.add
+        stage, served = self._stage, self._done.served
         connections_before, datagrams_before = _restored(stage.ipvsca.counts())
-        with stage.naming_clients(where), connecting(stage, True, judge), exchanging(stage, FLOWS, judge):
+        with (
+            stage.naming_clients(where, until_answered=True),
+            connecting(stage, True, served.connections.add),
+            exchanging(stage, FLOWS, served.datagrams.add),
+        ):
             connected = exchanged = 0
             while connected < connections or exchanged < datagrams:
                 self._disturb()

@@ -30,6 +30,7 @@ from tests.bench.storms import KNOWN_LIP, Kind
 from tests.kernel_state import wait_until
 from tests.rig import Ipvsca
 from tests.stress.command import play
+from tests.stress.served import all_shown, dropped_by_link
 from tests.stress.traffic import connecting, exchanging
 
 FULL = 1_000_000
@@ -46,7 +47,6 @@ LPORTS = 60_000  # that a flood takes of each address
 WITHOUT_CLIENT = 1_000
 LOOK_EVERY_S = 0.1
 SYN_RECEIVED = "03"  # in /proc/net/tcp
-TX_DROPPED = 11  # of the figures in a row of /proc/net/dev
 
 HEADER = """\
 | flood | packets | a second | ns a packet | entries | flows evicted | half-open | clients right | wrong | not shown |
@@ -101,47 +101,54 @@ def withstand(stage: Stage, flood: Flood, packets: int) -> Withstood:
 
     Raises AssertionError where the flood does what it must not.
     """
-    judged, meanwhile = Judged(), packets // MEANWHILE
+    meanwhile = packets // MEANWHILE
     evicted_before = stage.ipvsca.counts()["flows_evicted"]
+    half_open_before = _half_open(stage)  # of an earlier flood: they outlive their listener until their timers end
 
     def blow(packets: int) -> None:
         storms.flood(stage, flood.kind, packets, flood.source, flood.port)
 
-    with apps.accept_loop(stage):
+    with all_shown(stage, flood.name) as served, apps.accept_loop(stage):
         with _counted_alone(stage, *flood.counts, most=packets):
             nanoseconds = _cost(stage, partial(blow, packets))
         half_open = _half_open(stage)
-        assert (half_open > 0) == (flood.kind is Kind.SYN_FLOOD), f"{flood.name}: {half_open} half-open connections"
+        is_grown = half_open > half_open_before
+        assert is_grown == (flood.kind is Kind.SYN_FLOOD), f"{flood.name}: {half_open} half-open connections"
         with (
             stage.naming_clients(Where.SYN),
-            connecting(stage, True, judged.add),
-            exchanging(stage, FLOWS, judged.add),
+            connecting(stage, True, served.connections.add),
+            exchanging(stage, FLOWS, served.datagrams.add),
         ):
             began = time.monotonic()
             blow(meanwhile)
             rate = meanwhile / (time.monotonic() - began)
         if flood.kind is Kind.SYN_FLOOD:
-            _connect_without_client(stage, judged)
-    assert judged.is_clean, f"{flood.name}: {judged}"
+            _connect_without_client(stage, served.connections)
     evicted = _evicted(stage.ipvsca) - evicted_before
     with DataPlane(stage.ipvsca.pin_path) as plane:
         entries = _entries(plane, flood.fills) if flood.fills else 0
-    return Withstood(packets, rate, entries, evicted, half_open, nanoseconds, judged)
+    return Withstood(packets, rate, entries, evicted, half_open, nanoseconds, served.both)
 
 
 def fill_connects(stage: Stage, connections: int) -> Withstood:
-    """So many connections, each of which leaves its way back in `connects`, while flows are in use."""
-    judged, restored = Judged(), partial(_count, stage.ipvsca, "tcp_restored_syn")
-    with apps.accept_loop(stage), exchanging(stage, FLOWS, judged.add):
+    """So many connections, each of which leaves its way back in `connects`, while flows are in use.
+
+    The option is in the ACK alone, and in what follows it until the server has answered.
+    """
+    restored = partial(_count, stage.ipvsca, "tcp_restored_ack")
+    with (
+        all_shown(stage, "connections") as served,
+        apps.accept_loop(stage),
+        exchanging(stage, FLOWS, served.datagrams.add),
+    ):
         before, began = restored(), time.monotonic()
-        with stage.naming_clients(Where.SYN), connecting(stage, True, judged.add):
+        with stage.naming_clients(Where.ACK, until_answered=True), connecting(stage, True, served.connections.add):
             while restored() < before + connections:
                 time.sleep(LOOK_EVERY_S)
         rate = connections / (time.monotonic() - began)
-    assert judged.is_clean, f"connections: {judged}"
     with DataPlane(stage.ipvsca.pin_path) as plane:
         known = sum(director.learnt_ns > 0 for _, director in plane.table("connects").batched_items())
-        return Withstood(connections, rate, known, 0, 0, 0, judged)
+        return Withstood(connections, rate, known, 0, 0, 0, served.both)
 
 
 @contextmanager
@@ -150,20 +157,13 @@ def _counted_alone(stage: Stage, *names: str, most: int) -> Iterator[None]:
 
     A busy kernel drops some packets between the two ends of the link; which ones, it does not say.
     """
-    before, dropped = stage.ipvsca.counts(), _dropped(stage)
+    before, dropped = stage.ipvsca.counts(), dropped_by_link(stage.client)
     yield
-    dropped = _dropped(stage) - dropped
+    dropped = dropped_by_link(stage.client) - dropped
     grown = {name: count - before[name] for name, count in stage.ipvsca.counts().items() if count != before[name]}
     counted = grown.get(names[0], 0)
     is_expected = grown == dict.fromkeys(names, counted) and most - dropped <= counted <= most
     assert is_expected, f"of {most} packets {dropped} were dropped, and counters grew by {grown}"
-
-
-def _dropped(stage: Stage) -> int:
-    """Packets that the client has sent and the kernel has dropped on the way to the server."""
-    rows = Path(f"/proc/{stage.client.pid}/net/dev").read_text().splitlines()
-    (figures,) = (row.split(":")[1].split() for row in rows if row.strip().startswith("eth0:"))
-    return int(figures[TX_DROPPED])
 
 
 def _cost(stage: Stage, blow: Callable[[], None]) -> float:

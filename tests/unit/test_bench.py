@@ -152,8 +152,16 @@ def test_some_instructions_are_no_growth() -> None:
     assert list(counts.growth(counted(1000, 1000), counted(1000, 1011)))
 
 
+def test_a_step_that_is_not_counted_any_more_is_told() -> None:
+    assert list(counts.growth(counted(1000, 1100), {})) == [
+        "GONE: SYN, option in ACK: it was recorded, and is not counted any more"
+    ]
+
+
 def test_the_table_of_counts_shows_what_is_added() -> None:
-    run = counts.Run("6.1", counted(10_000, 11_000) | {"announcement": {"option in ACK": 12_000}})
+    whole = {counts.WHOLE: {counts.NOT_LOADED: 100_000, "option in ACK": 101_000}}
+    run = counts.Run("6.1", counted(10_000, 11_000) | {"announcement": {"option in ACK": 12_000}} | whole)
     rows = counts.table(run).rows
-    assert rows[0] == ["SYN", "10,000", "", "", "+1,000", "", ""]
-    assert rows[1] == ["announcement", "", "", "", "12,000", "", ""]
+    assert rows[0] == ["SYN", "10,000", "", "", "+1,000", "", "", ""]
+    assert rows[1] == ["announcement", "", "", "", "12,000", "", "", ""]
+    assert rows[-1] == [counts.RATIO, "1.000", "", "", "1.010", "", "", "≤ 1.010"]
