@@ -30,10 +30,9 @@ static __always_inline enum toa_verdict read_option(struct bpf_sock_ops *ops, co
 	const struct tcp *tcp = ops->skb_data;
 	const void *end = ops->skb_data_end;
 
-	if (!settings->option_in_ack)
-		return TOA_ABSENT;
 	/* TCP_REPAIR establishes a connection without a segment; TCP fast open does it with the SYN */
-	if ((const void *)(tcp + 1) > end)
+	if ((const void *)(tcp + 1) > end ||
+	    !(tcp->flags & TCP_SYN ? settings->option_in_syn : settings->option_in_ack))
 		return TOA_ABSENT;
 	return toa_parse(tcp, end, settings, client);
 }

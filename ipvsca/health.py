@@ -14,7 +14,7 @@ from ipvsca.kernel.interfaces import Interface, Interfaces, Mark, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, LOOKUP_VARIANTS, LookupVariant, wanted
-from ipvsca.settings import Settings
+from ipvsca.settings import SegmentsWithOption, Settings
 
 _UOA = ("ipo", "opp")
 _OPTION_SEEN = ("tcp_restored_ack", "tcp_restored_syn", "syn_learnt", "announcement_learnt", "ipo_learnt", "opp_learnt")
@@ -73,13 +73,13 @@ _HINTS = {
 """What an operator should think of where a counter is not 0."""
 
 NO_OPTION = (
-    "connections arrive, none with an option: do the directors send one, of a kind in tcpopt_addr, and do connections"
-    " come through them at all?"
+    "connections arrive, none with an option: do the directors send one, of a kind in tcpopt_addr, in a segment that"
+    " tcpopt_in names, and do connections come through them at all?"
 )
 
 ONLY_ACK = (
-    'every client came in the ACK: with tcpopt_in = "ack", no SYN is believed; where no UDP is restored,'
-    " interfaces = [] in the file spares each packet the way through tc"
+    'every client came in the ACK: where all your directors do that, idle ones too, set tcpopt_in = "ack"; and where no'
+    " UDP is restored, interfaces = [] in the file spares each packet the way through tc"
 )
 ENOUGH = 10_000
 """So many clients tell where directors put their option."""
@@ -285,11 +285,12 @@ def _hints(counts: Mapping[str, Count], settings: Settings) -> Iterator[Hint]:
             yield Hint(counts[name], text)
     without = counts.get("tcp_no_client")
     told = (count.total for name, count in counts.items() if name in _OPTION_SEEN or count.meaning.is_refusal)
-    if without and without.total and not any(told):
+    if without and without.total and not any(told) and settings.tcpopt_in is not SegmentsWithOption.NONE:
         yield Hint(without, NO_OPTION)
     in_ack = counts.get("tcp_restored_ack")
     at_ingress = (count.total for name, count in counts.items() if name.startswith(_AT_INGRESS))
-    if in_ack and in_ack.total >= ENOUGH and settings.interfaces and not any(at_ingress):
+    reads_syns = settings.tcpopt_in.syn and settings.interfaces
+    if in_ack and in_ack.total >= ENOUGH and reads_syns and not any(at_ingress):
         yield Hint(in_ack, ONLY_ACK)
     if without and without.total and counts["syn_learnt"].total and not counts["tcp_restored_syn"].total:
         yield Hint(counts["syn_learnt"], NO_SYN_FITS)

@@ -49,8 +49,9 @@ def _python(bench: Bench, program: str) -> float:
     """A process of its own that does this much; maps that it pins are taken away again."""
     maps = bench.stage.bpffs / "maps"
     maps.mkdir()
-    began = time.monotonic()
-    bench.stage.server.run([sys.executable, "-c", program, maps])
-    took = time.monotonic() - began
-    shutil.rmtree(maps)
-    return took
+    try:
+        began = time.monotonic()
+        bench.stage.server.run([sys.executable, "-c", program, maps])
+        return time.monotonic() - began
+    finally:
+        shutil.rmtree(maps)

@@ -125,11 +125,11 @@ def test_it_lists_connections_and_flows_in_columns_that_fit(text: str) -> None:
     line = re.compile(
         r"   (?P<proto>tcp|udp) +(?P<client>\S+):\d+ +10\.90\.0\.\d:\d+ +"
         r"(?P<learnt>ack|announcement|ipo) +(?P<state>established|flow) +"
-        r"\d\S* s +(?P<idle>-|\d\S* s) +(?P<left>-|3 min)"
+        r"\d\S* s +(?P<idle>-|\d\S* s) +(?P<left>-|5 min)"
     )
     listed = [match.groupdict() for each in table[1:] if (match := line.fullmatch(each))]
     tcp = {"proto": "tcp", "learnt": "ack", "state": "established", "idle": "-", "left": "-"}
-    udp = {"proto": "udp", "state": "flow", "left": "3 min"}
+    udp = {"proto": "udp", "state": "flow", "left": "5 min"}
     assert len(listed) == len(table) - 1
     assert [each for each in listed if each["proto"] == "tcp"] == [
         tcp | {"client": str(a.CLIENTS_V4[0])},

@@ -52,8 +52,10 @@ def behind_bridge(lab: Lab, address: IPv4Address) -> Iterator[Namespace]:
         inside = stack.enter_context(Namespace(lab.cgroup.parent))
         with server.entered():
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        _ip(server, "link add br0 type bridge", f"link add veth0 type veth peer name eth0 netns {inside.pid}")
+        _ip(server, "link add br0 type bridge")
         stack.callback(_ip, server, "link delete br0")
+        _ip(server, f"link add veth0 type veth peer name eth0 netns {inside.pid}")
+        stack.callback(_ip, server, "link delete veth0")  # it would go with the namespace, but later
         _ip(server, f"address add {GATEWAY}/24 dev br0", "link set veth0 master br0 up", "link set br0 up")
         _ip(inside, f"address add {address}/24 dev eth0", "link set lo up", "link set eth0 up")
         _ip(inside, f"route add default via {GATEWAY}")

@@ -31,6 +31,7 @@ from tests.e2e.hand_made import ISN, Client, Segments, by_hand
 from tests.e2e.puppet import Puppet, puppet
 from tests.e2e.traffic import IPV4, SERVER_PORT, SERVICE_PORT, Traffic, own_address, syn_destination
 from tests.e2e.tun_device import LPORTS, Device, as_options, shake_hands, tun
+from tests.kernel_state import wait_until
 from tests.lab import addresses as a
 from tests.lab import ip as lab_ip
 from tests.lab import uoa
@@ -247,20 +248,35 @@ def test_a_forged_syn_from_the_director(
         assert client.ask() == ACCEPT.sees(client.endpoint if names == "client" else local)
 
 
-@pytest.mark.parametrize("fast_open", ["1", "1538"], ids=["as it is by default", "without cookies"])
-def test_a_forged_syn_where_tcp_fast_open_is_on(lab: Lab, traffic: Traffic, fast_open: str) -> None:
+AS_BY_DEFAULT, WITHOUT_COOKIES = "1", "1538"
+
+
+@pytest.mark.parametrize(
+    ("fast_open", "segments", "shown"),
+    [(AS_BY_DEFAULT, "both", None), (WITHOUT_COOKIES, "both", "planted"), (WITHOUT_COOKIES, "ack", "director")],
+)
+def test_a_forged_syn_where_tcp_fast_open_is_on(
+    traffic: Traffic, ipvsca: Ipvsca, fast_open: str, segments: str, shown: str | None
+) -> None:
     """There it is enough. A cookie, where one is asked for, is no secret to whoever was served by this director."""
-    lport = next(LPORTS)
+    lport, server_side = next(LPORTS), traffic.lab.server
     syn = TCP(sport=lport, dport=SERVER_PORT, flags="S", seq=ISN, options=[*as_options(OTHER), (34, b"")])
     forged = IP(src=str(a.LIPS_V4[0]), dst=str(IPV4.rip)) / syn / b"hello"
-    with sysctl(lab.server, "ipv4/tcp_fastopen", fast_open), puppet(lab) as server:
-        server(f"l = create_server(('{IPV4.rip}', {SERVER_PORT})); l.settimeout(0.2)")
+    with (
+        sysctl(server_side, "ipv4/tcp_fastopen", fast_open),
+        ipvsca.having("tcpopt_in", segments),
+        puppet(traffic.lab) as server,
+        Capture(server_side) as capture,
+    ):
+        server(f"l = create_server(('{IPV4.rip}', {SERVER_PORT})); l.setblocking(False)")
         traffic.director.inject(bytes(forged))
-        if fast_open == "1538":
-            assert server("l.accept()[1]") == as_tuple(OTHER)
-        else:
-            with pytest.raises(RuntimeError, match="timed out"):
+        assert wait_until(lambda: any(not seen.incoming for seen in capture.packets())), "no SYN was answered"
+        if shown is None:
+            with pytest.raises(RuntimeError, match="temporarily unavailable"):
                 server("l.accept()")
+        else:
+            seen = OTHER if shown == "planted" else Endpoint(a.LIPS_V4[0], lport)
+            assert server("l.accept()[1]") == as_tuple(seen)
 
 
 def test_a_compromised_director_names_whom_it_likes(traffic: Traffic, device: Device) -> None:
