@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import documents, growth, hooks, load, proxy, report, tcp, udp
+from tests.bench import documents, growth, hooks, load, parts, proxy, report, tcp, udp
 from tests.bench.programs import Where
 from tests.bench.records import REPOSITORY, Results, this_machine
 from tests.bench.run import Bench
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "tcp": tcp.run,
     "udp": udp.run,
     "hooks": hooks.run,
+    "parts": parts.run,
     "growth": growth.run,
     "proxy": proxy.run,
 }

@@ -14,14 +14,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from ipvsca.kernel import bpf, compiler, source
-from ipvsca.kernel.interfaces import Interfaces
-from ipvsca.kernel.programs import AttachType, Program, ProgramType
+from ipvsca.kernel import bpf
+from ipvsca.kernel.programs import Program
 from tests.bench import applications as apps
-from tests.bench.programs import HERE, Runs, Where, attached, run_time_kept
+from tests.bench.empties import BESIDE
+from tests.bench.programs import Runs, Where, attached, run_time_kept
 from tests.bench.rounds import Samples
 from tests.bench.run import Bench
-from tests.bench.stage import Stage
 from tests.bench.storms import KNOWN_LIP, UNKNOWN_LIP, Kind, announce, storm
 from tests.lab.built import Built
 
@@ -44,28 +43,11 @@ PACKETS = {
     Kind.DATAGRAM: "UDP datagram",
 }
 CONNECTIONS = {
+    Where.NOWHERE: "no option",
     Where.ACK: "option in the ACK",
     Where.SYN: "option in the SYN",
-    Where.NOWHERE: "no option",
 }
-
-
-def _empty(name: str, attach: AttachType) -> Program:
-    return Program(name, "empty.c", ProgramType.CGROUP_SOCK_ADDR, attach, "nothing")
-
-
-EMPTY_TC = Program("empty_tc", "empty.c", ProgramType.SCHED_CLS, None, "nothing")
-EMPTY_SOCKOPS = Program("empty_sockops", "empty.c", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "nothing")
-EMPTY_LOOKUP = Program("empty_lookup", "empty.c", ProgramType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT, "nothing")
-BESIDE = {
-    "ipvsca_eth": EMPTY_TC,
-    "ipvsca_sockops": EMPTY_SOCKOPS,
-    "ipvsca_peer4": _empty("empty_peer4", AttachType.CGROUP_INET4_GETPEERNAME),
-    "ipvsca_recv4": _empty("empty_recv4", AttachType.CGROUP_UDP4_RECVMSG),
-    "ipvsca_send4": _empty("empty_send4", AttachType.CGROUP_UDP4_SENDMSG),
-    "ipvsca_lookup": EMPTY_LOOKUP,
-}
-"""The empty program that runs beside each of ipvsca's."""
+"""In this order: where a SYN has named a client before, the program looks for that at each connection."""
 
 
 class Meter(Built):
@@ -75,6 +57,7 @@ class Meter(Built):
         super().__init__()
         self._bench = bench
         self._fds: dict[str, int] = {}
+        self._beside = {name: empty.name for name, empty in BESIDE.items()}
 
     def by_run(self, names: Mapping[str, str], drive: Callable[[], object]) -> Costs:
         """Nanoseconds a run of some programs (by what to call that) while `drive` makes them run."""
@@ -88,6 +71,18 @@ class Meter(Built):
             lambda runs, empty, connections: (runs.nanoseconds - runs.count * empty.mean) / connections,
         )
 
+    @contextmanager
+    def watching(self, program: Program, fd: int) -> Iterator[None]:
+        """Measure one more program, attached to the applications' cgroup inside the block."""
+        assert program.attach is not None
+        (empty,) = (empty.name for empty in BESIDE.values() if empty.attach is program.attach)
+        self._fds[program.name], self._beside[program.name] = fd, empty
+        try:
+            with attached(fd, self._bench.stage.cgroup, program.attach):
+                yield
+        finally:
+            del self._fds[program.name], self._beside[program.name]
+
     def _measure(
         self, names: Mapping[str, str], drive: Callable[[], Any], cost: Callable[[Runs, Runs, Any], float]
     ) -> Costs:
@@ -97,7 +92,7 @@ class Meter(Built):
             driven = drive()
             grown = {name: runs.since(before[name]) for name, runs in self._read().items()}
             for what, name in names.items():
-                empty = grown[BESIDE[name].name]
+                empty = grown[self._beside[name]]
                 costs[what][COST].append(cost(grown[name], empty, driven))
                 costs[what][MEASURING].append(empty.mean)
         return costs
@@ -107,16 +102,12 @@ class Meter(Built):
 
     def _build(self, stack: ExitStack) -> None:
         stage = self._bench.stage
-        module = stack.enter_context(compiler.compiled(source.join(HERE / EMPTY_TC.file), HERE, 1))
-        for name, empty in BESIDE.items():
+        for name in BESIDE:
             pin = stage.ipvsca.pin_path / "programs" / name
-            if not pin.exists():  # not asked for by the settings
-                continue
-            self._fds[name] = stack.enter_context(bpf.opened(pin))
-            self._fds[empty.name] = compiler.load(module, empty)
-            if empty.attach is not None:
-                stack.enter_context(attached(self._fds[empty.name], stage.cgroup, empty.attach))
-        stack.enter_context(_at_ingress(stage, self._fds[EMPTY_TC.name]))
+            if pin.exists():  # loaded, and asked for by the settings
+                self._fds[name] = stack.enter_context(bpf.opened(pin))
+        self._fds |= stage.empties.fds
+        stack.enter_context(stage.empties.attached())
 
 
 def run(bench: Bench) -> None:
@@ -135,17 +126,26 @@ def packets(bench: Bench, meter: Meter) -> None:
 
 def connections(bench: Bench, meter: Meter) -> None:
     """TCP connections, by where their option is."""
+    for where, what in CONNECTIONS.items():
+        with connecting(bench, PART, where, restored=where is not Where.NOWHERE) as connect:
+            _keep(bench, meter.by_connection(f"sock_ops, a connection: {what}", "ipvsca_sockops", connect))
+            _keep(bench, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, connect))
 
-    def connect(where: Where) -> int:
-        _, judged = apps.new_connections(bench.stage, apps.BARE_PORT, MEASURE_S, where is not Where.NOWHERE)
-        bench.results.judge(PART, judged)
+
+@contextmanager
+def connecting(bench: Bench, part: str, where: Where, *, restored: bool) -> Iterator[Callable[[], int]]:
+    """Gives a function that makes connections for MEASURE_S, and says how many there were.
+
+    They are judged by whether the server has to see their clients.
+    """
+
+    def connect() -> int:
+        _, judged = apps.new_connections(bench.stage, apps.BARE_PORT, MEASURE_S, restored)
+        bench.results.judge(part, judged)
         return judged.right
 
-    for where, what in CONNECTIONS.items():
-        with bench.stage.naming_clients(where), apps.accept_loop(bench.stage):
-            drive = partial(connect, where)
-            _keep(bench, meter.by_connection(f"sock_ops, a connection: {what}", "ipvsca_sockops", drive))
-            _keep(bench, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, drive))
+    with bench.stage.naming_clients(where), apps.accept_loop(bench.stage):
+        yield connect
 
 
 def datagrams(bench: Bench, meter: Meter) -> None:
@@ -178,20 +178,5 @@ def questions(bench: Bench, meter: Meter) -> None:
     _keep(bench, meter.by_run({"getsockopt: not for ipvsca": "ipvsca_lookup"}, ask))
 
 
-TRAFFICS = (packets, connections, datagrams, questions)
+TRAFFICS = (connections, packets, datagrams, questions)
 """What makes programs run, and keeps what that costs. Another hook is one more here, and in BESIDE."""
-
-
-@contextmanager
-def _at_ingress(stage: Stage, program: int) -> Iterator[None]:
-    """The server's namespace, and the filter with it, end with the stage; until then it is taken off by its name."""
-    name = Path("/bench")
-    with stage.server.entered():
-        interfaces = Interfaces()
-    with interfaces:
-        (eth0,) = interfaces.select(("eth0",))
-        interfaces.attach(eth0, program, bpf.program_id(program), name)
-        try:
-            yield
-        finally:
-            interfaces.detach(eth0, name)

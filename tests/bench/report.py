@@ -14,6 +14,8 @@ from tests.bench.targets import TARGETS
 
 COMPARISONS = {"tcp": "TCP", "udp": "UDP", "proxy": "ipvsca and PROXY protocol"}
 """Parts in which variants are compared with each other."""
+COSTS = {"hooks": "Each hook's cost", "parts": "What hooks are made of"}
+"""Parts in which a thing has a cost, and measuring it another."""
 GROWTH = {"flows": "Growth: UDP flows", "connections": "Growth: TCP connections"}
 """Parts in which a variant is a number of flows or connections."""
 
@@ -21,8 +23,7 @@ GROWTH = {"flows": "Growth: UDP flows", "connections": "Growth: TCP connections"
 def tables(results: Results) -> dict[str, Table]:
     """By name, as a document's markers have it."""
     found = {part: _comparison(title, results.of(part)) for part, title in COMPARISONS.items() if results.of(part)}
-    if costs := results.of("hooks"):
-        found["hooks"] = _costs(costs)
+    found |= {part: _costs(title, results.of(part)) for part, title in COSTS.items() if results.of(part)}
     found |= {part: _growth(title, results.of(part)) for part, title in GROWTH.items() if results.of(part)}
     if loads := results.of("load"):
         found["load"] = _loads(loads)
@@ -33,16 +34,8 @@ def tables(results: Results) -> dict[str, Table]:
 
 def plots(results: Results) -> dict[str, str]:
     """SVG documents by name."""
-    compared = [
-        (what, Spread.of(ratios(_samples(variants), *_others(variants))))
-        for part in ("tcp", "udp")
-        for what, variants in results.of(part).items()
-    ]
-    proxied = [
-        (f"{what}, {variant}", Spread.of(ratios(_samples(variants), variant, next(iter(variants)))))
-        for what, variants in results.of("proxy").items()
-        for variant in list(variants)[1:]
-    ]
+    compared = _compared(results.of("tcp") | results.of("udp"))
+    proxied = _compared(results.of("proxy"))
     costs = [(what, Spread.of(variants[COST].samples)) for what, variants in results.of("hooks").items()]
     grown = {
         what: {int(flows): Spread.of(record.samples).median for flows, record in variants.items()}
@@ -71,12 +64,12 @@ def _comparison(title: str, things: Mapping[str, Mapping[str, Record]]) -> Table
     return Table(title, columns, rows)
 
 
-def _costs(things: Mapping[str, Mapping[str, Record]]) -> Table:
+def _costs(title: str, things: Mapping[str, Mapping[str, Record]]) -> Table:
     rows = [
         [what, _spread(Spread.of(records[COST].samples), " ns"), TARGETS.get(what, "")]
         for what, records in things.items()
     ]
-    return Table("Each hook's cost", ["", "median (lowest to highest)", "target"], rows)
+    return Table(title, ["", "median (lowest to highest)", "target"], rows)
 
 
 def _growth(title: str, things: Mapping[str, Mapping[str, Record]]) -> Table:
@@ -122,10 +115,13 @@ def _samples(records: Mapping[str, Record]) -> dict[str, Sequence[float]]:
     return {variant: record.samples for variant, record in records.items()}
 
 
-def _others(records: Mapping[str, Record]) -> tuple[str, str]:
-    """The variant that is compared, and the one that it is compared with."""
-    base, variant = records
-    return variant, base
+def _compared(things: Mapping[str, Mapping[str, Record]]) -> list[tuple[str, Spread]]:
+    """Each variant's ratio to the first one."""
+    return [
+        (f"{what}, {variant}", Spread.of(ratios(_samples(variants), variant, next(iter(variants)))))
+        for what, variants in things.items()
+        for variant in list(variants)[1:]
+    ]
 
 
 def _spread(spread: Spread, unit: str = "") -> str:

@@ -10,9 +10,7 @@ from functools import partial
 from tests.bench.programs import Where
 from tests.bench.records import Judged, Results
 from tests.bench.rounds import Samples, Spread, interleaved
-from tests.bench.stage import Stage
-
-WITHOUT, WITH = "without", "with"
+from tests.bench.stage import Attached, Stage
 
 
 @dataclass
@@ -28,13 +26,13 @@ class Bench:
     """The segments that carry the option."""
 
     def compare(self, part: str, what: str, unit: str, measure: Callable[[bool], float]) -> None:
-        """Without ipvsca and with it, round by round; `measure` is told whether addresses are restored."""
+        """With nothing, empty programs and ipvsca, round by round; `measure` is told whether addresses are restored."""
 
-        def measured(restored: bool) -> float:
-            self.stage.restoring(restored)
-            return measure(restored)
+        def measured(attached: Attached) -> float:
+            self.stage.have(attached)
+            return measure(attached is Attached.IPVSCA)
 
-        self.interleave(part, what, unit, {WITHOUT: partial(measured, False), WITH: partial(measured, True)})
+        self.interleave(part, what, unit, {attached.value: partial(measured, attached) for attached in Attached})
 
     def interleave(self, part: str, what: str, unit: str, measures: Mapping[str, Callable[[], float]]) -> Samples:
         """Measure variants in turn, and keep what comes out; says after each round what that was."""

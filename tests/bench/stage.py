@@ -14,10 +14,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from tests.bench import programs
+from tests.bench.empties import Empties
 from tests.bench.programs import Where
 from tests.kernel_state import wait_until
 from tests.lab import sandbox
@@ -43,6 +45,14 @@ SYSCTLS = {
 END_TIMEOUT_S = 10.0
 
 
+class Attached(Enum):
+    """What is attached to the server's hooks."""
+
+    NOTHING = "without"
+    EMPTIES = "empty programs"
+    IPVSCA = "with"
+
+
 class Stage(Built):
     """Two namespaces, a cgroup for the applications and one for the client, a bpffs. A context manager."""
 
@@ -56,15 +66,29 @@ class Stage(Built):
     folder: Path
     """For files of this run."""
 
+    empties: Empties
+
     def __init__(self) -> None:
         super().__init__()
-        self._is_loaded = False
+        self._attached = Attached.NOTHING
+        self._empties_attached = ExitStack()
 
     def restoring(self, is_wanted: bool) -> None:
-        """Load ipvsca, or unload it; as long as it is so already, nothing happens."""
-        if is_wanted != self._is_loaded:
-            self.ipvsca.run("load" if is_wanted else "unload")
-            self._is_loaded = is_wanted
+        """Load ipvsca, or unload it."""
+        self.have(Attached.IPVSCA if is_wanted else Attached.NOTHING)
+
+    def have(self, wanted: Attached) -> None:
+        """Attach this and nothing else; as long as it is so already, nothing happens."""
+        if wanted is self._attached:
+            return
+        if self._attached is Attached.IPVSCA:
+            self.ipvsca.run("unload")
+        self._empties_attached.close()
+        if wanted is Attached.IPVSCA:
+            self.ipvsca.run("load")
+        elif wanted is Attached.EMPTIES:
+            self._empties_attached.enter_context(self.empties.attached())
+        self._attached = wanted
 
     @contextmanager
     def restored(self, **settings: object) -> Iterator[Ipvsca]:
@@ -122,6 +146,7 @@ class Stage(Built):
         self.client, self.server = (stack.enter_context(Namespace(everything)) for _ in range(2))
         self._link()
         self.ipvsca = Ipvsca(self.server, self.bpffs / "ipvsca", self.cgroup, self.folder)
+        self.empties = stack.enter_context(Empties(self.server, self.cgroup))
         stack.callback(self.restoring, False)
 
     def _link(self) -> None:
