@@ -14,7 +14,7 @@ from ipvsca import ageing
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.kernel import bpf
 from tests.bench import applications as apps
-from tests.bench.hooks import COST, HIT, MEASURE_S, MISS, Meter, answered
+from tests.bench.hooks import COST, HIT, MEASURE_S, MISS, Meter, answered, met
 from tests.bench.programs import Where, run_time_kept
 from tests.bench.records import Judged
 from tests.bench.run import Bench
@@ -51,7 +51,7 @@ def _measure_flows(bench: Bench, flows: int) -> None:
     with bench.stage.restored(max_flows=room, udp_timeout=FAR_S) as ipvsca:
         announce(bench.stage, flows)
         with run_time_kept(), Meter(bench) as meter:
-            answered(bench, FLOWS_PART, flows, max(MEASURE_S, flows // WARM_UP_RATE), HIT)
+            met(bench, FLOWS_PART, flows, max(MEASURE_S, flows // WARM_UP_RATE), HIT)
             for lip, words in ((HIT, "hit"), (MISS, "miss")):
                 drive = partial(answered, bench, FLOWS_PART, flows, MEASURE_S, lip)
                 names = {f"recvmsg: {words}": "ipvsca_recv4", f"sendmsg: {words}": "ipvsca_send4"}
