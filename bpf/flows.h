@@ -133,17 +133,27 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	struct flow_key own_place = own_key(flow);
 	struct learnt *known = flows.lookup(&common);
 	struct learnt *own = flows.lookup(&own_place);
-	const struct learnt *held = own;
+	const struct learnt *held;
 
 	set(hint_of_told(&flow->lip, flow->rport, flow->protocol)); /* before there is anything to find */
-	if (known && !known->client.is_ambiguous)
-		held = known;
+	if (!known) {
+		if (!flows.insert(&common, &learnt)) {
+			count_learnt(own, &learnt, timeout_ns);
+			if (own)
+				flows.delete(&own_place); /* of a time when there was doubt */
+			return 0;
+		}
+		known = flows.lookup(&common); /* which another CPU has just learnt, perhaps of another flow */
+		if (!known)
+			return -1;
+	}
+	held = known->client.is_ambiguous ? own : known;
 	FORGET_ORIGIN(held);
-	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
+	if (!is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
 	    (!known->client.is_ambiguous && is_same(&known->rip, &flow->rip))) {
 		count_learnt(held, &learnt, timeout_ns);
 		if (own)
-			flows.delete(&own_place); /* of a time when there was doubt */
+			flows.delete(&own_place);
 		if (is_repeated(known, &learnt, timeout_ns)) {
 			known->used_ns = learnt.used_ns;
 			return 0;
