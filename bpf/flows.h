@@ -52,6 +52,12 @@ static __always_inline struct flow_key own_key(const struct flow *flow)
 	return key;
 }
 
+/* Where no LIP:lport has ever spoken to two of our addresses there is none, and it costs no look into the table. */
+static __always_inline struct learnt *find_own(const struct flow *flow, struct flow_key *own)
+{
+	return is_set(hint_of_told(&flow->lip, flow->rport, HINT_OF_DOUBT)) ? flows.lookup(own) : 0;
+}
+
 /*
  * The entry that is asked for a flow's client, dead or alive. Its rip is what the socket that asks is bound to; for NOWHERE this
  * may be an ambiguous one.
@@ -67,7 +73,7 @@ static __always_inline struct learnt *find_entry(const struct flow *flow)
 	if (!learnt || is_nowhere(&flow->rip) || (!learnt->client.is_ambiguous && is_same(&learnt->rip, &flow->rip)))
 		return learnt;
 	key = own_key(flow);
-	learnt = flows.lookup(&key);
+	learnt = find_own(flow, &key);
 	return learnt && is_same(&learnt->rip, &flow->rip) ? learnt : 0;
 }
 
@@ -132,18 +138,28 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	struct flow_key common = common_key(flow);
 	struct flow_key own_place = own_key(flow);
 	struct learnt *known = flows.lookup(&common);
-	struct learnt *own = flows.lookup(&own_place);
-	const struct learnt *held = own;
+	struct learnt *own = find_own(flow, &own_place);
+	const struct learnt *held;
 
 	set(hint_of_told(&flow->lip, flow->rport, flow->protocol)); /* before there is anything to find */
-	if (known && !known->client.is_ambiguous)
-		held = known;
+	if (!known) {
+		if (!flows.insert(&common, &learnt)) {
+			count_learnt(own, &learnt, timeout_ns);
+			if (own)
+				flows.delete(&own_place); /* of a time when there was doubt */
+			return 0;
+		}
+		known = flows.lookup(&common); /* which another CPU has just learnt, perhaps of another flow */
+		if (!known)
+			return -1;
+	}
+	held = known->client.is_ambiguous ? own : known;
 	FORGET_ORIGIN(held);
-	if (!known || !is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
+	if (!is_within(known->used_ns, learnt.used_ns, timeout_ns) ||
 	    (!known->client.is_ambiguous && is_same(&known->rip, &flow->rip))) {
 		count_learnt(held, &learnt, timeout_ns);
 		if (own)
-			flows.delete(&own_place); /* of a time when there was doubt */
+			flows.delete(&own_place);
 		if (is_repeated(known, &learnt, timeout_ns)) {
 			known->used_ns = learnt.used_ns;
 			return 0;
@@ -152,6 +168,7 @@ static __always_inline long learn_flow(const struct flow *flow, const struct cli
 	}
 
 	/* This LIP:lport speaks to another address of ours too: from now on each of these flows has an entry of its own. */
+	set(hint_of_told(&flow->lip, flow->rport, HINT_OF_DOUBT)); /* before there are entries of their own */
 	count_learnt(own, &learnt, timeout_ns);
 	struct learnt other = *known;
 

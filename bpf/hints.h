@@ -4,7 +4,9 @@
 
 #include "maps.h"
 
-#define HINT_OF_SYN 0 /* in place of a flow's protocol: a SYN's option tells the client */
+/* In place of a flow's protocol. */
+#define HINT_OF_SYN 0 /* a SYN's option tells the client */
+#define HINT_OF_DOUBT 1 /* a flow, of whatever protocol, has an entry of its own */
 
 static __always_inline __u8 *hint_of(__u32 hash)
 {

@@ -115,6 +115,7 @@ static __always_inline bool client_asked(const struct flow *flow, struct client 
 	const struct settings *settings = current_settings();
 	struct endpoint told = { .address = flow->lip, .port = flow->lport };
 	struct flow way = *flow;
+	struct reply reply;
 	struct learnt *learnt;
 
 	if (!settings)
@@ -126,7 +127,8 @@ static __always_inline bool client_asked(const struct flow *flow, struct client 
 	}
 	client->address = told.address;
 	client->port = told.port;
-	return find_way_back(&told, settings, &way);
+	reply = reply_to(&told.address, told.port, &way);
+	return find_way(&reply, &way) && is_flow_of(&way, &told, false, settings->udp_timeout_ns, bpf_ktime_get_ns());
 }
 
 #ifdef LAST_DATAGRAM

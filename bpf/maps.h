@@ -34,6 +34,12 @@ PINNED("array", hints, __u32, struct hints, 1, 0);
 PINNED("lru_hash", replies, struct reply, struct endpoint, MAX_FLOWS, 0);
 
 /*
+ * One entry: to the client from which this CPU received a datagram last. Who answers at once finds it here, and not in memory that
+ * no cache holds. Written by recvmsg.c, asked by sendmsg.c and connect.c before `replies`.
+ */
+PINNED("percpu_array", latest, __u32, struct way_back, 1, 0);
+
+/*
  * The director to which a TCP connect to a client goes, at the place that its address and port lead to: one line of memory to write
  * for each connection, where an LRU hash has many. Written by established.c, read by connect.c.
  */

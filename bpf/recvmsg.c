@@ -25,6 +25,7 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 	const struct settings *settings = current_settings();
 	struct flow flow = { .lip = *source, .lport = call->user_port, .protocol = PROTOCOL_UDP };
 	struct learnt *learnt;
+	struct reply reply;
 	__u64 timeout_ns, now_ns;
 
 	if (!settings || !read_local_end(call, &flow.rip, &flow.rport))
@@ -49,9 +50,11 @@ static __always_inline bool client_of_datagram(struct bpf_sock_addr *call, const
 		use_flow(&flow, learnt, timeout_ns, now_ns);
 		return false;
 	}
+	reply = reply_to(&client->address, client->port, &flow);
+	keep_latest_way(&reply, &flow);
 	if (!(learnt->client.has_reply & reply_end_of(&flow.rip)) || learnt->client.is_shared ||
 	    !is_within(learnt->used_ns, now_ns, timeout_ns >> REFRESH_SHIFT))
-		remember_way_back(&flow, learnt, client, timeout_ns, now_ns);
+		remember_way_back(&flow, learnt, client, &reply, timeout_ns, now_ns);
 	use_flow(&flow, learnt, timeout_ns, now_ns);
 	return true;
 }

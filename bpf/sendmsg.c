@@ -8,7 +8,7 @@ static __always_inline bool way_of_datagram(struct bpf_sock_addr *call, const st
 	struct endpoint client = { .address = *to, .port = call->user_port };
 
 	return settings && settings->udp_restore && read_local_end(call, &flow->rip, &flow->rport) &&
-	       find_way(&client, flow) && is_flow_of(flow, &client, settings->udp_timeout_ns, coarse_ns());
+	       find_way_back(&client, settings, flow);
 }
 
 int ipvsca_send4(struct bpf_sock_addr *call)

@@ -132,6 +132,12 @@ struct endpoint {
 	__u8 pad[2];
 };
 
+/* A way back, with its key in `replies`. */
+struct way_back {
+	struct reply reply;
+	struct endpoint way; /* LIP:lport */
+};
+
 /* Where a TCP connect to a client goes, for how long: tcp_timeout. The lock is for all of it: any client's may take its place. */
 struct director {
 	struct bpf_spin_lock lock;
@@ -211,6 +217,12 @@ static __always_inline __u32 mixed(const struct address *address)
 static __always_inline __u32 mark_of(const struct address *address)
 {
 	return is_nowhere(address) ? 0 : mixed(address) >> 8 | 1;
+}
+
+static __always_inline bool is_same_reply(const struct reply *one, const struct reply *other)
+{
+	return is_same(&one->client, &other->client) && one->cport == other->cport && one->rport == other->rport &&
+	       one->rip_mark == other->rip_mark;
 }
 
 static __always_inline bool is_same_client(const struct client *one, const struct client *other)

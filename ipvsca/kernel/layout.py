@@ -147,6 +147,12 @@ class PackedEndpoint(ctypes.Structure):
     _fields_ = [("address", PackedAddress), ("port", ctypes.c_uint16), ("pad", ctypes.c_uint8 * 2)]
 
 
+class WayBack(ctypes.Structure):
+    """struct way_back."""
+
+    _fields_ = [("reply", Reply), ("way", PackedEndpoint)]
+
+
 class SpinLock(ctypes.Structure):
     """struct bpf_spin_lock."""
 

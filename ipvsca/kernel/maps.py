@@ -22,6 +22,7 @@ KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "flows": (layout.FlowKey, layout.Learnt),
     "hints": (ctypes.c_uint32, layout.Hints),
     "replies": (layout.Reply, layout.PackedEndpoint),
+    "latest": (ctypes.c_uint32, layout.WayBack),
     "connects": (ctypes.c_uint32, layout.Director),
     "last_received": (ctypes.c_int32, layout.Received),
     "trusted": (layout.Prefix, ctypes.c_uint8),

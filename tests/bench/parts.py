@@ -15,7 +15,7 @@ from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.maps import open_table
 from ipvsca.kernel.programs import AttachType, Program, ProgramType
 from ipvsca.settings import DEFAULTS
-from tests.bench.hooks import FLOWS, MEASURE_S, MISS, WARM_UP_S, Costs, Meter, answered, connecting
+from tests.bench.hooks import FLOWS, MEASURE_S, MISS, WARM_UP_S, Costs, Meter, answered, connecting, met
 from tests.bench.programs import HERE, Where, run_time_kept
 from tests.bench.run import Bench
 
@@ -59,7 +59,7 @@ def run(bench: Bench) -> None:
                 _keep(bench, meter.by_connection(f"{CONNECTION}: {part.does}", part.name, connect))
             _keep(bench, meter.by_run({f"{PEER}: {STORED.does}": STORED.name}, connect))
         with _watched(meter, tables):
-            answered(bench, PART, FLOWS, WARM_UP_S, MISS)
+            met(bench, PART, FLOWS, WARM_UP_S, MISS)
             names = {f"{DATAGRAM}: {FLOW.does}": FLOW.name, f"{ANSWER}: {WAY_BACK.does}": WAY_BACK.name}
             _keep(bench, meter.by_run(names, partial(answered, bench, PART, FLOWS, MEASURE_S, MISS)))
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Packets of one kind from many flows, as many as can be, from addresses that nobody has: `storm RIP PORT KIND FLOWS LIP SECONDS`,
- * or with a number behind it that many packets. Flows come in an order that no cache foresees, each as often as any other. Which
- * LIP:lport a flow has, storms.py knows too. Says how many packets were sent.
+ * or with a number behind it that many packets. Each flow comes as often as any other: in an order that no cache foresees, or where a
+ * number is given, one behind the other, so that what is learnt then does not lie in memory in the order in which it is asked for.
+ * Which LIP:lport a flow has, storms.py knows too. Says how many packets were sent.
  *
  *     datagram       UDP, as datagram_from() has it
  *     announcement   names the client of a UDP flow
@@ -23,7 +24,6 @@
 #include "storm.h"
 
 #define AT_ONCE 64
-#define STRIDE 1000003ul /* a prime beyond most numbers of flows: visits each of them once */
 #define FIRST_LPORT 1024
 #define LPORTS 60000
 #define PROTOCOL_OPP 248
@@ -242,7 +242,8 @@ static const struct kind *kind_of(const char *name)
 	return kind;
 }
 
-static unsigned long blow(int socket, const struct kind *kind, unsigned long flows, double until, unsigned long most)
+static unsigned long blow(int socket, const struct kind *kind, unsigned long flows, unsigned long stride, double until,
+			  unsigned long most)
 {
 	static struct packet packets[AT_ONCE];
 	static struct iovec parts[AT_ONCE];
@@ -253,7 +254,7 @@ static unsigned long blow(int socket, const struct kind *kind, unsigned long flo
 		unsigned int count = most - sent < AT_ONCE ? most - sent : AT_ONCE;
 
 		for (unsigned int n = 0; n < count; n++) {
-			struct sockaddr_in local = local_of((sent + n) % flows * STRIDE % flows);
+			struct sockaddr_in local = local_of((sent + n) % flows * stride % flows);
 
 			packets[n].ip = (struct iphdr){ .version = 4, .ihl = 5, .ttl = 64 };
 			packets[n].ip.saddr = local.sin_addr.s_addr;
@@ -275,7 +276,7 @@ static unsigned long blow(int socket, const struct kind *kind, unsigned long flo
 int main(int argc, char **argv)
 {
 	const struct kind *kind;
-	unsigned long flows, most;
+	unsigned long flows, most, stride;
 	struct sockaddr_in lip;
 	double until;
 	int socket_;
@@ -289,10 +290,11 @@ int main(int argc, char **argv)
 	first_lip = ntohl(lip.sin_addr.s_addr);
 	until = now() + atof(argv[6]);
 	most = argc == 8 ? strtoul(argv[7], 0, 10) : -1ul;
+	stride = argc == 8 ? 1 : stride_of(flows);
 	sequence = now() * 1e6; /* not those of the run before */
 	socket_ = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
 	if (socket_ < 0)
 		err(1, "raw socket");
-	printf("%lu\n", blow(socket_, kind, flows, until, most));
+	printf("%lu\n", blow(socket_, kind, flows, stride, until, most));
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from ipvsca.address import Address, Endpoint, to_mapped
 from ipvsca.dataplane import DataPlane
 from ipvsca.kernel import layout
 from ipvsca.kernel.layout import LearntFrom, PackedAddress
+from ipvsca.kernel.maps import ONLY
 from ipvsca.wire.announcement import Announcement
 
 NOWHERE = PackedAddress()
@@ -98,6 +100,13 @@ def says(entry: layout.Learnt) -> Told:
     if entry.client.is_ambiguous:
         return AMBIGUOUS
     return Told(entry.client.endpoint, entry.rip.address, LearntFrom(entry.client.learnt_from))
+
+
+def hint(plane: DataPlane) -> None:
+    """Have the programs look for everything: entries that are put into the table by hand have set no hint."""
+    hints = layout.Hints()
+    ctypes.memset(ctypes.byref(hints), 1, ctypes.sizeof(hints))
+    plane.table("hints").put(ONLY, hints)
 
 
 def forget(plane: DataPlane) -> None:

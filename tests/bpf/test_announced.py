@@ -27,7 +27,7 @@ from tests.bpf.cases import at
 from tests.bpf.flows import AMBIGUOUS, Key, Told, key_for, told_by
 from tests.bpf.ingress import Ingress, Outcome, coarse_ns, counts, grown
 from tests.bpf.reference import expected
-from tests.bpf.testrun import shortest
+from tests.bpf.testrun import run_at_once, shortest
 from tests.vectors import AnnouncementVector, announcement_vectors
 
 VECTORS = [
@@ -291,6 +291,7 @@ class Known:
         for key, (told, age) in self._entries.items():
             entry = flows.learnt(key, told, now_ns - int(age * NANOSECONDS))
             self._plane.table("flows").put(flows.packed(key), entry)
+            flows.hint(self._plane)
         self._counts = counts(self._plane)
         return self
 
@@ -436,6 +437,15 @@ def test_every_flow_is_counted_once(
         before = known.present()
         ingress.run(*map(framed, announced))
         assert known.present() - before == known.counted().get("flows_new", 0)
+
+
+def test_two_flows_of_one_lport_that_are_learnt_at_once(programs: Mapping[Program, int], plane: DataPlane) -> None:
+    """Towards two addresses, and nothing was known before: there is doubt, and none is taken for the other."""
+    pairs = [(replace(one, server=RIP_A), replace(one, server=RIP_B)) for one in map(numbered, range(300))]
+    with Known(plane, {}) as known:
+        run_at_once(programs[INGRESS_ETHERNET], [(framed(one), framed(other)) for one, other in pairs])
+        assert sum(told is AMBIGUOUS for told in known.told().values()) == len(pairs)
+        assert known.counted()["flows_new"] == 2 * len(pairs) == known.present()
 
 
 def numbered(number: int) -> Announcement:

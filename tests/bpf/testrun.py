@@ -6,7 +6,10 @@ The kernel calls the program as tc ingress would, on a packet whose data all lie
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
+import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 LONGEST = 3072
@@ -72,3 +75,24 @@ class TestRun:
         if (result := self._run(*self._arguments)) < 0:
             raise OSError(-result, f"{os.strerror(-result)}: {packet.hex()}")
         return Ran(options.retval, ctypes.string_at(self._out, options.data_size_out))
+
+
+def run_at_once(program: int, pairs: Iterable[tuple[bytes, bytes]], timeout_s: float = 30.0) -> None:
+    """Run a program on both packets of each pair at the same moment, where there are two CPUs."""
+    until = time.monotonic() + timeout_s
+    with mmap.mmap(-1, 16) as shared:
+        turns = (ctypes.c_uint64 * 2).from_buffer(shared)
+        child = os.fork()
+        own, other = (0, 1) if child else (1, 0)
+        try:
+            run = TestRun(program)
+            for turn, pair in enumerate(pairs, start=1):
+                turns[own] = turn
+                while turns[other] < turn and time.monotonic() < until:
+                    pass
+                run(pair[own])
+        finally:
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+            del turns

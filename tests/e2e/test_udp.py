@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from ipvsca.address import Endpoint
 from ipvsca.dataplane import NANOSECONDS, DataPlane
-from ipvsca.kernel import layout
-from ipvsca.kernel.maps import ONLY
+from ipvsca.kernel import bpf, layout
+from ipvsca.kernel.maps import ONLY, possible_cpus
 from ipvsca.wire.toa import KIND_DPVS, KIND_LVS
 from tests.apps.catalogue import app
 from tests.apps.udp_catalogue import UdpApp, udp_app
@@ -354,6 +356,62 @@ def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> N
             assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
             server(f"s.sendto(b'!', {as_tuple(own_address(client))})")
             assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), vport))
+
+
+def have_received_last(ipvsca: Ipvsca, client: tuple[str, int], way: Endpoint) -> None:
+    """As if each CPU had received a datagram of this client through this LIP:lport last, at a socket bound to none."""
+    kept = layout.WayBack(
+        layout.Reply(packed(client[0]), socket.htons(client[1]), socket.htons(SERVER_PORT)),
+        layout.PackedEndpoint(packed(str(way.address)), socket.htons(way.port)),
+    )
+    with bpf.opened(ipvsca.pin_path / "maps/latest") as fd:
+        bpf.update(fd, bytes(ONLY), bytes(kept).ljust(-(-ctypes.sizeof(kept) // 8) * 8, b"\0") * possible_cpus())
+
+
+def packed(address: str) -> layout.PackedAddress:
+    return layout.PackedAddress.of(ip_address(address))
+
+
+def test_the_datagram_received_last_tells_the_way(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
+    """`replies` is not asked."""
+    with one_client(datagrams) as (server, address, client), DataPlane(ipvsca.pin_path) as plane:
+        (local,) = (known.local for known in datagrams.director.connections() if known.client == own_address(client))
+        have_received_last(ipvsca, address, local)
+        for key in list(plane.table("replies").keys()):
+            plane.table("replies").remove(key)
+        with ipvsca.counted(sendmsg_redirected=1):
+            server(f"s.sendto(b'!', {address})")
+            assert client.recvfrom(99) == (b"!", VIP_PORT)
+
+
+@pytest.mark.parametrize("whose", ["another client's", "nobody's"])
+def test_a_way_received_last_that_is_not_this_client_s(datagrams: Datagrams, ipvsca: Ipvsca, whose: str) -> None:
+    """Half written, or older than what other CPUs know: the answer goes the way that `replies` tells."""
+    with one_client(datagrams) as (server, address, client), datagrams.socket(a.CLIENTS_V4[1]) as other:
+        other.sendto(b"?", VIP_PORT)
+        server("s.recvfrom(99)")
+        local = {known.client: known.local for known in datagrams.director.connections()}[own_address(other)]
+        have_received_last(ipvsca, address, local if whose == "another client's" else replace(local, port=9))
+        with ipvsca.counted(sendmsg_redirected=1):
+            server(f"s.sendto(b'!', {address})")
+            assert client.recvfrom(99) == (b"!", VIP_PORT)
+
+
+def test_a_way_received_last_on_another_cpu(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
+    """Where one client comes two ways, what this CPU received last may be older than what the socket did."""
+    services = [
+        replace(pinched(lport, vport, Endpoint(RIP, SERVER_PORT)), local_addresses=(lip,))
+        for vport, lip in zip((53, 54), a.LIPS_V4, strict=True)
+    ]
+    datagrams.director.serve(*services)
+    with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
+        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        for vport in (53, 54):
+            client.sendto(b"?", (str(a.VIP_V4), vport))
+            server("s.recvfrom(99)")
+        have_received_last(ipvsca, as_tuple(own_address(client)), Endpoint(a.LIPS_V4[0], lport))
+        server(f"s.sendto(b'!', {as_tuple(own_address(client))})")
+        assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), 54))
 
 
 @pytest.mark.parametrize("switch", ["true", "false"])
