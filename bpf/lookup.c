@@ -127,6 +127,7 @@ static __always_inline bool client_asked(const struct flow *flow, struct client 
 	}
 	client->address = told.address;
 	client->port = told.port;
+	/* find_way_back() reads a clock that programs of this kind may not read */
 	reply = reply_to(&told.address, told.port, &way);
 	return find_way(&reply, &way) && is_flow_of(&way, &told, false, settings->udp_timeout_ns, bpf_ktime_get_ns());
 }

@@ -34,8 +34,8 @@ PINNED("array", hints, __u32, struct hints, 1, 0);
 PINNED("lru_hash", replies, struct reply, struct endpoint, MAX_FLOWS, 0);
 
 /*
- * One entry: to the client from which this CPU received a datagram last. Who answers at once finds it here, and not in memory that
- * no cache holds. Written by recvmsg.c, asked by sendmsg.c and connect.c before `replies`.
+ * One entry: to the client from which this CPU received a datagram last. Who answers it before this CPU receives the
+ * next one finds it here, and not in memory that no cache holds. Written by recvmsg.c, asked by sendmsg.c and connect.c before `replies`.
  */
 PINNED("percpu_array", latest, __u32, struct way_back, 1, 0);
 

@@ -36,6 +36,7 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 	enum toa_verdict verdict;
 	const struct tcp *tcp;
 	__u32 ip_end = 0, header;
+	long error;
 
 	tcp = header_at(skb, layers->transport);
 	if (!settings || !settings->option_in_syn || (const void *)(tcp + 1) > end_of(skb))
@@ -65,11 +66,14 @@ static __always_inline void keep_client_of_syn(struct __sk_buff *skb, const stru
 		return refuse_syn(REFUSED_UNTRUSTED, &handshake);
 	client.learnt_ns = coarse_ns();
 	set(hint_of_told(&handshake.lip, handshake.rport, HINT_OF_SYN)); /* before there is anything to find */
-	if (handshakes.insert(&handshake, &client)) { /* there is one already, or there is no memory */
+	error = handshakes.insert(&handshake, &client);
+	if (error && error != -EEXIST)
+		return refuse_syn(REFUSED_MEMORY, &handshake);
+	if (error) {
 		struct client *known = handshakes.lookup(&handshake);
 
 		if (!known)
-			return refuse_syn(REFUSED_MEMORY, &handshake);
+			return; /* it was there a moment ago: the connection is established */
 		if (!is_same_client(known, &client)) {
 			/* TCP has not judged these segments yet: one may be damaged, and then TCP drops that one */
 			known->is_doubtful = 1;

@@ -6,6 +6,7 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define EEXIST 17
 
 /* clang joins two neighbouring words of a context into one load of 8 bytes, which the verifier refuses; volatile keeps them apart. */
 #define CONTEXT_WORD(word) (*(volatile __u32 *)&(word))

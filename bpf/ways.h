@@ -100,8 +100,8 @@ static __always_inline bool find_way(struct reply *reply, struct flow *flow)
 }
 
 /*
- * Whether this is a flow of this client, and where `alone` its only one. Its lport may belong to another client by now: what is
- * meant for one must never reach another.
+ * Whether this is a flow of this client, and where `alone` the only one through which this socket has received from it. Its lport
+ * may belong to another client by now: what is meant for one must never reach another.
  */
 static __always_inline bool is_flow_of(const struct flow *flow, const struct endpoint *client, bool alone,
 				       __u64 timeout_ns, __u64 now_ns)
@@ -113,7 +113,7 @@ static __always_inline bool is_flow_of(const struct flow *flow, const struct end
 		return false;
 	held = learnt->client;
 	if (!is_still_of(learnt, flow) || held.port != client->port || !is_same(&held.address, &client->address) ||
-	    (alone && held.is_shared))
+	    (alone && (held.is_shared || !(held.has_reply & reply_end_of(&flow->rip)))))
 		return false;
 	use_flow(flow, learnt, timeout_ns, now_ns);
 	return true;

@@ -102,10 +102,10 @@ def says(entry: layout.Learnt) -> Told:
     return Told(entry.client.endpoint, entry.rip.address, LearntFrom(entry.client.learnt_from))
 
 
-def hint(plane: DataPlane) -> None:
-    """Have the programs look for everything: entries that are put into the table by hand have set no hint."""
+def hint(plane: DataPlane, is_used: bool) -> None:
+    """Have the programs look for everything, as entries put into the table by hand have set no hint; or for nothing."""
     hints = layout.Hints()
-    ctypes.memset(ctypes.byref(hints), 1, ctypes.sizeof(hints))
+    ctypes.memset(ctypes.byref(hints), is_used, ctypes.sizeof(hints))
     plane.table("hints").put(ONLY, hints)
 
 

@@ -291,7 +291,7 @@ class Known:
         for key, (told, age) in self._entries.items():
             entry = flows.learnt(key, told, now_ns - int(age * NANOSECONDS))
             self._plane.table("flows").put(flows.packed(key), entry)
-            flows.hint(self._plane)
+        flows.hint(self._plane, bool(self._entries))
         self._counts = counts(self._plane)
         return self
 

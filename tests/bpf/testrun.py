@@ -78,7 +78,7 @@ class TestRun:
 
 
 def run_at_once(program: int, pairs: Iterable[tuple[bytes, bytes]], timeout_s: float = 30.0) -> None:
-    """Run a program on both packets of each pair at the same moment, where there are two CPUs."""
+    """Run a program on both packets of each pair at the same moment, where there are two CPUs. Raises TimeoutError."""
     until = time.monotonic() + timeout_s
     with mmap.mmap(-1, 16) as shared:
         turns = (ctypes.c_uint64 * 2).from_buffer(shared)
@@ -88,8 +88,10 @@ def run_at_once(program: int, pairs: Iterable[tuple[bytes, bytes]], timeout_s: f
             run = TestRun(program)
             for turn, pair in enumerate(pairs, start=1):
                 turns[own] = turn
-                while turns[other] < turn and time.monotonic() < until:
-                    pass
+                while turns[other] < turn:
+                    if time.monotonic() > until:
+                        raise TimeoutError(f"the other process has not come to turn {turn}")
+                    os.sched_yield()
                 run(pair[own])
         finally:
             if not child:
