@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
 from threading import Event
+from urllib.request import urlopen
 
 from ipvsca import ageing
 from ipvsca.dataplane import NANOSECONDS, DataPlane
 from ipvsca.kernel import bpf
+from ipvsca.settings import DEFAULTS
 from tests.bench import applications as apps
 from tests.bench.hooks import COST, HIT, MEASURE_S, MISS, Meter, answered, met
 from tests.bench.programs import Where, run_time_kept
@@ -54,7 +56,7 @@ def _measure_flows(bench: Bench, flows: int) -> None:
     def keep(what: str, unit: str, samples: Sequence[float]) -> None:
         bench.keep(FLOWS_PART, what, unit, {str(flows): samples})
 
-    with bench.stage.restored(max_flows=room, udp_timeout=FAR_S) as ipvsca:
+    with bench.stage.restored(max_flows=room, udp_timeout=FAR_S, metrics=str(DEFAULTS.metrics)) as ipvsca:
         announce(bench.stage, flows)
         with run_time_kept(), Meter(bench) as meter:
             met(bench, FLOWS_PART, flows, max(MEASURE_S, flows // WARM_UP_RATE), HIT)
@@ -145,11 +147,13 @@ def _ask(server: Popen[str], times: int) -> float:
 
 
 def _daemon_memory(bench: Bench) -> float:
-    """The most that the daemon has had resident until its first sweep was done."""
+    """The most that the daemon has had resident until it has swept and was scraped once."""
     with bench.stage.ipvsca.daemon() as daemon:
         status = Path(f"/proc/{daemon.pid}/status")
         if not wait_until(lambda: "sigtimedwait" in Path(f"/proc/{daemon.pid}/wchan").read_text()):
             raise RuntimeError("the daemon does not end its first sweep")
+        with bench.stage.server.entered():
+            urlopen(f"http://{DEFAULTS.metrics}/metrics").read()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024 / MEGABYTE
 
 
