@@ -95,7 +95,7 @@ class Datagrams:
         return client
 
     def ask(self, app: UdpApp, way: Way, own: Path, times: int = 1) -> list[Exchange]:
-        """Several clients at once, each from an address of its own; each that gets no answer fails."""
+        """Several clients at once, if the application can; each has an address, and fails where it gets no answer."""
         to = Endpoint(way.vip, SERVICE_PORT)
         sources = way.sources[: 1 if app.one_client else CLIENTS_AT_ONCE]
         with ExitStack() as stack:
@@ -103,7 +103,7 @@ class Datagrams:
             exchanges = []
             for _ in range(times):
                 payloads = [f"ask-{next(_names)}".encode() for _ in sockets]
-                with ThreadPoolExecutor(len(sockets)) as pool:
+                with ThreadPoolExecutor(1 if app.in_turn else len(sockets)) as pool:
                     seen = list(pool.map(app.ask, sockets, payloads, [own] * len(sockets)))
                 exchanges += list(zip(map(own_address, sockets), payloads, seen, strict=True))
         local = {known.client: known.local for known in self.director.connections() if known.vip == to}

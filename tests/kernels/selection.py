@@ -66,9 +66,9 @@ REPRESENTATIVE = (
     "tests/guests/test_lockdown.py",
     # Somebody sets the clock.
     "tests/guests/test_clock.py",
-    # The whole trust model, by options in every place; and lookup calls, in this kernel's variant.
+    # The whole trust model: options in every place, whoever puts them there.
     "tests/e2e/test_spoofing.py",
-    "tests/e2e/test_lookup.py",
+    "tests/e2e/test_neighbours.py",
 )
 
 ALL = ("tests/bpf", "tests/e2e", "tests/guests")
