@@ -62,7 +62,7 @@ test-bcc: packages-bcc $(VENV)/ipvsca ## run tests with the bcc of Debian 13 and
 faults: packages-test $(VENV)/ipvsca ## kill ipvsca before each system call that changes something, refuse it each (root; half an hour); FAULTS="--every 9" for less
 	$(VENV)/python -u -m tests.faults $(FAULTS)
 
-bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 12 min, cleans up); BENCH="--only tcp,udp" for less
+bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 14 min, cleans up); BENCH="--only tcp,udp" for less
 	$(VENV)/python -u -m tests.bench $(BENCH)
 
 bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter measurements, for a first look (root; 2 min)

@@ -63,10 +63,10 @@ class Meter(Built):
         """Nanoseconds a run of some programs (by what to call that) while `drive` makes them run."""
         return self._measure(names, drive, lambda runs, empty, _: runs.mean - empty.mean)
 
-    def by_connection(self, what: str, name: str, drive: Callable[[], int]) -> Costs:
-        """Nanoseconds that all runs of a program take for one of the connections of which `drive` gives the number."""
+    def by_connection(self, names: Mapping[str, str], drive: Callable[[], int]) -> Costs:
+        """Nanoseconds that all runs of some programs take for one connection, of which `drive` gives the number."""
         return self._measure(
-            {what: name},
+            names,
             drive,
             lambda runs, empty, connections: (runs.nanoseconds - runs.count * empty.mean) / connections,
         )
@@ -128,7 +128,7 @@ def connections(bench: Bench, meter: Meter) -> None:
     """TCP connections, by where their option is."""
     for where, what in CONNECTIONS.items():
         with connecting(bench, PART, where, restored=where is not Where.NOWHERE) as connect:
-            _keep(bench, meter.by_connection(f"sock_ops, a connection: {what}", "ipvsca_sockops", connect))
+            _keep(bench, meter.by_connection({f"sock_ops, a connection: {what}": "ipvsca_sockops"}, connect))
             _keep(bench, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, connect))
 
 

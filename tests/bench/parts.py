@@ -55,8 +55,8 @@ def run(bench: Bench) -> None:
         tables = {name: _content(ipvsca.pin_path / "maps", name) for name in ("settings", "trusted")}
     with run_time_kept(), Meter(bench) as meter:
         with _watched(meter, tables), connecting(bench, PART, Where.ACK, restored=False) as connect:
-            for part in AT_A_CONNECTION:
-                _keep(bench, meter.by_connection(f"{CONNECTION}: {part.does}", part.name, connect))
+            names = {f"{CONNECTION}: {part.does}": part.name for part in AT_A_CONNECTION}
+            _keep(bench, meter.by_connection(names, connect))
             _keep(bench, meter.by_run({f"{PEER}: {STORED.does}": STORED.name}, connect))
         with _watched(meter, tables):
             met(bench, PART, FLOWS, WARM_UP_S, MISS)
