@@ -8,13 +8,6 @@
 #include "counters.h"
 #include "types.h"
 
-/* 9 MB. Only handshakes under way are in it; where they are too many, the oldest goes first. */
-#define MAX_HANDSHAKES 65536
-#define MAX_TRUSTED 4096
-
-/* 4 MB. Only connects that follow soon find their client in it, as in active FTP; a flood of connections pushes out no UDP flow. */
-#define CONNECTS 65536
-
 #define PINNED(type, name, key, value, entries, flags) \
 	BPF_F_TABLE(type ":" PIN_MAPS "/" #name, key, value, name, entries, flags)
 

@@ -26,6 +26,13 @@ struct address {
 
 #define HINTS 8192 /* few enough to stay in a cache, many more than there are LIPs with a service of ours */
 
+/* `handshakes`, 9 MB: only those under way are in it; where they are too many, the oldest goes first. */
+#define MAX_HANDSHAKES 65536
+#define MAX_TRUSTED 4096
+
+/* `connects`, 4 MB: only connects that follow soon find their client in it, as in active FTP; a flood of connections pushes out no UDP flow. */
+#define CONNECTS 65536
+
 #define MIXER 0x9e3779b1 /* odd, and its bits have no pattern */
 
 /* Where a client was learnt; ipvsca/kernel/layout.py names them for people. */

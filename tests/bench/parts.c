@@ -5,16 +5,7 @@
  */
 #include "toa.h"
 
-#define MAX_HANDSHAKES 65536
-#define MAX_TRUSTED 4096
-#define CONNECTS 65536
 #define USED(value) asm volatile("" : : "r"(value)) /* or the compiler leaves out what led to it */
-
-struct end {
-	struct address address;
-	__be16 port;
-	__u8 pad[2];
-};
 
 BPF_TABLE("array", __u32, struct settings, settings, 1);
 BPF_F_TABLE("lpm_trie", struct prefix, __u8, trusted, MAX_TRUSTED, BPF_F_NO_PREALLOC);
@@ -22,7 +13,7 @@ BPF_TABLE("percpu_array", __u32, struct counter, counters, MAX_COUNTERS);
 BPF_TABLE("lru_hash", struct handshake, struct client, handshakes, MAX_HANDSHAKES);
 BPF_TABLE("array", __u32, struct director, connects, CONNECTS);
 BPF_TABLE("lru_hash", struct flow_key, struct learnt, flows, MAX_FLOWS);
-BPF_TABLE("lru_hash", struct reply, struct end, replies, MAX_FLOWS);
+BPF_TABLE("lru_hash", struct reply, struct endpoint, replies, MAX_FLOWS);
 BPF_F_TABLE("sk_storage", int, struct client, clients, 0, BPF_F_NO_PREALLOC);
 
 static __always_inline void walk(struct bpf_sock_ops *ops)
@@ -38,13 +29,6 @@ static __always_inline void walk(struct bpf_sock_ops *ops)
 		return;
 	verdict = toa_parse(tcp, end, known, &client);
 	USED(verdict);
-}
-
-static __always_inline void clock(struct bpf_sock_ops *ops)
-{
-	__u64 now_ns = bpf_ktime_get_ns();
-
-	USED(now_ns);
 }
 
 static __always_inline void trust(struct bpf_sock_ops *ops)
@@ -112,7 +96,6 @@ static __always_inline void count(struct bpf_sock_ops *ops)
 	}
 
 AT_CONNECTION(walk)
-AT_CONNECTION(clock)
 AT_CONNECTION(trust)
 AT_CONNECTION(handshake)
 AT_CONNECTION(storage)
@@ -149,7 +132,7 @@ int part_flow(struct bpf_sock_addr *call)
 int part_reply(struct bpf_sock_addr *call)
 {
 	struct reply key = { .client = mapped(call->user_ip4), .cport = call->user_port };
-	struct end *way = replies.lookup(&key), made = {};
+	struct endpoint *way = replies.lookup(&key), made = {};
 
 	if (!way) {
 		replies.update(&key, &made);

@@ -37,7 +37,6 @@ def _at_call(name: str, attach: AttachType, does: str) -> Program:
 
 AT_A_CONNECTION = (
     _at_connection("walk", "settings, and the walk over the options"),
-    _at_connection("clock", "the clock"),
     _at_connection("trust", "is LIP in `trusted`"),
     _at_connection("handshake", "look for a handshake, which there is not"),
     _at_connection("storage", "make the socket's storage"),

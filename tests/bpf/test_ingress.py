@@ -19,7 +19,7 @@ from tests.bpf.packets import DIRECTOR_V4, DIRECTOR_V6, FRAME, ISN, OPTION_V6, S
 from tests.bpf.reference import expected
 from tests.bpf.testrun import shortest
 
-MAX_HANDSHAKES = 65536  # of bpf/maps.h
+MAX_HANDSHAKES = 65536  # of bpf/types.h
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 

@@ -405,7 +405,7 @@ def prefixes(number: int) -> list[str]:
 
 def test_as_many_prefixes_as_the_map_takes(read: Read) -> None:
     """While they are replaced, the map holds the old and the new ones, and that IPv6's prefixes do not trust IPv4."""
-    match = re.search(r"#define MAX_TRUSTED (\d+)", (source.folder() / "maps.h").read_text())
+    match = re.search(r"#define MAX_TRUSTED (\d+)", (source.folder() / "types.h").read_text())
     assert match
     assert int(match[1]) > 2 * MOST_PREFIXES
     assert len(read(f"trusted = {json.dumps(prefixes(MOST_PREFIXES))}").trusted) == MOST_PREFIXES
