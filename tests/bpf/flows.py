@@ -119,30 +119,39 @@ def forget(plane: DataPlane) -> None:
 class Book:
     """What one announcement after the other makes of the table, when all come well within the timeouts.
 
-    A datagram that tells its flow's client is no different from an announcement of it.
+    A datagram that tells its flow's client is no different from an announcement of it. Of two addresses of ours with
+    the same mark, the one that was learnt last has the place of both.
     """
 
     def __init__(self) -> None:
         self._told: dict[Key, dict[Address, Told]] = {}
+        self._doubtful: set[Key] = set()
         self.counted: Counter[str] = Counter()
 
     def learn(self, announced: Announcement, learnt_from: LearntFrom = LearntFrom.ANNOUNCEMENT) -> None:
-        by_rip = self._told.setdefault(key_for(announced), {})
-        told = told_by(announced, learnt_from)
-        known = by_rip.setdefault(announced.server.address, told)
+        key, rip, told = key_for(announced), announced.server.address, told_by(announced, learnt_from)
+        by_rip = self._told.setdefault(key, {})
+        in_its_place = next((known for known in by_rip if rip_mark(known) == rip_mark(rip)), None)
         self.counted[f"{learnt_from.name.lower()}_learnt"] += 1
-        if known is told:
+        if by_rip and rip not in by_rip and key not in self._doubtful:
+            self._doubtful.add(key)
             self.counted["flows_new"] += 1
-        elif known.client != told.client:
+        elif in_its_place is None:
+            self.counted["flows_new"] += 1
+        elif in_its_place != rip or by_rip[rip].client != told.client:
             self.counted["flows_replaced"] += 1
-            by_rip[announced.server.address] = told
+        else:
+            return
+        if in_its_place is not None:
+            del by_rip[in_its_place]
+        by_rip[rip] = told
 
     def entries(self) -> Mapping[Key, Told]:
         entries = {}
         for key, by_rip in self._told.items():
-            if len(by_rip) == 1:
-                (entries[key],) = by_rip.values()
-            else:
+            if key in self._doubtful:
                 entries[key] = AMBIGUOUS
                 entries |= {replace(key, rip=rip): told for rip, told in by_rip.items()}
+            else:
+                (entries[key],) = by_rip.values()
         return entries

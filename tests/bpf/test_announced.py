@@ -39,6 +39,7 @@ KEPT_FREE = 128 * possible_cpus()
 OTHER_CLIENT = Endpoint(IPv4Address("198.51.100.9"), 999)
 RIP_A, RIP_B, RIP_C = (Endpoint(IPv4Address(f"10.80.0.{host}"), EXAMPLE.server.port) for host in (10, 11, 12))
 TO_A, TO_B, TO_C = (replace(EXAMPLE, server=rip) for rip in (RIP_A, RIP_B, RIP_C))
+SAME_MARK_AS_A = IPv4Address("10.161.49.145")
 TO_A_ANEW, TO_B_ANEW = replace(TO_A, client=OTHER_CLIENT), replace(TO_B, client=OTHER_CLIENT)
 
 
@@ -437,6 +438,14 @@ def test_every_flow_is_counted_once(
         before = known.present()
         ingress.run(*map(framed, announced))
         assert known.present() - before == known.counted().get("flows_new", 0)
+
+
+@pytest.mark.parametrize("turns", ["AB", "BA", "ABA", "ABAB", "ABCA"])
+def test_two_addresses_of_one_mark(ingress: Ingress, turns: str) -> None:
+    """They share a place in the table: who was learnt last has it, and nobody is taken for the other."""
+    to = {"A": TO_A, "B": replace(TO_B, server=replace(RIP_A, address=SAME_MARK_AS_A)), "C": TO_C}
+    announced = [to[turn] for turn in turns]
+    assert ingress.feed(*map(framed, announced)) == learnt(*announced)
 
 
 def test_two_flows_of_one_lport_that_are_learnt_at_once(programs: Mapping[Program, int], plane: DataPlane) -> None:
