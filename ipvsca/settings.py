@@ -215,7 +215,7 @@ class Settings:
     tcpopt_in: SegmentsWithOption = _setting(
         "both",
         _segments,
-        '"both", "syn", "ack" (the segment that ends it) or "none" (only announcements tell clients)',
+        '"both", "syn", "ack" (what ends the handshake) or "none" (announcements alone)',
         "segments of a handshake in which options are read",
         live=True,
     )

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 # What each message ends with. A setting that is missing here is a setting without tests.
 TAKES = {
     "tcpopt_addr": "a TCP option kind or a list of them, 9 to 255 without 19, 28, 29, 30, 34, e.g. [200, 254]",
-    "tcpopt_in": '"both", "syn", "ack" (the segment that ends it) or "none" (only announcements tell clients)',
+    "tcpopt_in": '"both", "syn", "ack" (what ends the handshake) or "none" (announcements alone)',
     "trusted": 'a prefix without host bits or a list of them, e.g. ["10.8.0.0/24", "fd00::/8"]',
     "tcp_timeout": "whole seconds, 1 to 604800",
     "udp_timeout": "whole seconds, 1 to 604800",
