@@ -268,12 +268,13 @@ def test_raw_bytes_replace_the_option(lab: Lab, director: Director, raw: str, pa
 
 def test_real_servers_take_turns_and_share_local_ports(lab: Lab, director: Director) -> None:
     rips = tuple(Endpoint(rip, SERVER_PORT) for rip in a.RIPS_V4)
-    pinched = Service(Endpoint(a.VIP_V4, SERVICE_PORT), rips, local_addresses=a.LIPS_V4[:1], local_ports=(7000, 7000))
+    lport = 1000  # of no other pool, whose connection may be in TIME_WAIT
+    pinched = Service(Endpoint(a.VIP_V4, SERVICE_PORT), rips, local_addresses=a.LIPS_V4[:1], local_ports=(lport, lport))
     director.serve(pinched)
     with listen(lab.server), connect(lab.client, a.VIP_V4) as first, connect(lab.client, a.VIP_V4) as second:
         connections = [director.connection(Endpoint.of(*client.getsockname())) for client in (first, second)]
     assert {connection.real for connection in connections} == set(rips)
-    assert {connection.local for connection in connections} == {Endpoint(a.LIPS_V4[0], 7000)}
+    assert {connection.local for connection in connections} == {Endpoint(a.LIPS_V4[0], lport)}
 
 
 def test_an_idle_connection_is_forgotten(lab: Lab, director: Director) -> None:
