@@ -148,8 +148,8 @@ def test_growth_is_of_what_is_added() -> None:
 
 
 def test_some_instructions_are_no_growth() -> None:
-    assert list(counts.growth(counted(1000, 1000), counted(1000, 1010))) == []
-    assert list(counts.growth(counted(1000, 1000), counted(1000, 1011)))
+    assert list(counts.growth(counted(1000, 1000), counted(1000, 1020))) == []
+    assert list(counts.growth(counted(1000, 1000), counted(1000, 1021)))
 
 
 def test_a_step_that_is_not_counted_any_more_is_told() -> None:
