@@ -68,8 +68,13 @@ def cgroup() -> Iterator[Path]:
     sweep(root)
     path = root / _own_name()
     path.mkdir()
-    # Isolated, so that neither our directory nor our environment matters; a session of its own outlives a Ctrl-C.
-    guard = subprocess.Popen([sys.executable, "-I", __file__, path], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        # Isolated, so that neither our directory nor our environment matters; a session of its own outlives a Ctrl-C.
+        guard = subprocess.Popen([sys.executable, "-I", __file__, path], stdin=subprocess.PIPE, start_new_session=True)
+    except BaseException:
+        with suppress(OSError):  # a guard that has started all the same was faster
+            path.rmdir()
+        raise
     try:
         yield path
     finally:
