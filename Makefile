@@ -66,7 +66,7 @@ bench: packages-bench $(VENV)/ipvsca ## measure what restoring costs (root; 14 m
 	$(VENV)/python -u -m tests.bench $(BENCH)
 
 bench-quick: packages-bench $(VENV)/ipvsca ## the same with fewer and shorter measurements, for a first look (root; 2 min)
-	$(VENV)/python -u -m tests.bench --pairs 3 --seconds 1 --only load,tcp,udp,hooks $(BENCH)
+	$(VENV)/python -u -m tests.bench --pairs 2 --seconds 1 --only load,tcp,udp,hooks $(BENCH)
 
 bench-count: packages-bench-count $(VENV)/ipvsca ## count the instructions that restoring adds, in a Debian kernel under qemu (root; 1 min)
 	$(VENV)/python -u -m tests.bench.counts $(COUNT)
