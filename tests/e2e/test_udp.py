@@ -343,8 +343,9 @@ def test_one_client_on_two_services(datagrams: Datagrams, lport: int) -> None:
             assert client.recvfrom(99) == (b"!", (str(a.VIP_V4), vport))
 
 
-def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> None:
-    """The same client on the same service, but two ways: an answer takes the way of the datagram received before it."""
+@contextmanager
+def client_of_two_directors(datagrams: Datagrams, lport: int) -> Iterator[tuple[Puppet, socket.socket]]:
+    """The server's end, socket `s`, and a client that reaches it at the ports 53 and 54, each by a LIP of its own."""
     services = [
         replace(pinched(lport, vport, Endpoint(RIP, SERVER_PORT)), local_addresses=(lip,))
         for vport, lip in zip((53, 54), a.LIPS_V4, strict=True)
@@ -352,6 +353,12 @@ def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> N
     datagrams.director.serve(*services)
     with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
         server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+        yield server, client
+
+
+def test_one_client_through_two_directors(datagrams: Datagrams, lport: int) -> None:
+    """The same client on the same service, but two ways: an answer takes the way of the datagram received before it."""
+    with client_of_two_directors(datagrams, lport) as (server, client):
         for vport in (53, 54, 53, 53, 54):
             client.sendto(b"?", (str(a.VIP_V4), vport))
             assert server("s.recvfrom(99)") == (b"?", as_tuple(own_address(client)))
@@ -408,13 +415,7 @@ def test_a_way_received_last_that_is_not_this_client_s(datagrams: Datagrams, ipv
 
 def test_a_way_received_last_on_another_cpu(datagrams: Datagrams, ipvsca: Ipvsca, lport: int) -> None:
     """Where one client comes two ways, what this CPU received last may be older than what the socket did."""
-    services = [
-        replace(pinched(lport, vport, Endpoint(RIP, SERVER_PORT)), local_addresses=(lip,))
-        for vport, lip in zip((53, 54), a.LIPS_V4, strict=True)
-    ]
-    datagrams.director.serve(*services)
-    with puppet(datagrams.lab) as server, datagrams.socket(a.CLIENTS_V4[0]) as client:
-        server(f"s = socket(AF_INET, SOCK_DGRAM); s.bind(('0.0.0.0', {SERVER_PORT}))")
+    with client_of_two_directors(datagrams, lport) as (server, client):
         for vport in (53, 54):
             client.sendto(b"?", (str(a.VIP_V4), vport))
             server("s.recvfrom(99)")
