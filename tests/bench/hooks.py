@@ -121,15 +121,15 @@ def packets(bench: Bench, meter: Meter) -> None:
     """tc ingress, by kind of packet."""
     for kind, what in PACKETS.items():
         drive = partial(storm, bench.stage, kind, FLOWS, MEASURE_S)
-        _keep(bench, meter.by_run({f"tc: {what}": "ipvsca_eth"}, drive))
+        keep(bench, PART, meter.by_run({f"tc: {what}": "ipvsca_eth"}, drive))
 
 
 def connections(bench: Bench, meter: Meter) -> None:
     """TCP connections, by where their option is."""
     for where, what in CONNECTIONS.items():
         with connecting(bench, PART, where, restored=where is not Where.NOWHERE) as connect:
-            _keep(bench, meter.by_connection({f"sock_ops, a connection: {what}": "ipvsca_sockops"}, connect))
-            _keep(bench, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, connect))
+            keep(bench, PART, meter.by_connection({f"sock_ops, a connection: {what}": "ipvsca_sockops"}, connect))
+            keep(bench, PART, meter.by_run({f"getpeername: {what}": "ipvsca_peer4"}, connect))
 
 
 @contextmanager
@@ -154,7 +154,9 @@ def datagrams(bench: Bench, meter: Meter) -> None:
     met(bench, PART, FLOWS, WARM_UP_S, HIT)
     for lip, words in ((HIT, "hit"), (MISS, "miss")):
         drive = partial(answered, bench, PART, FLOWS, MEASURE_S, lip)
-        _keep(bench, meter.by_run({f"recvmsg: {words}": "ipvsca_recv4", f"sendmsg: {words}": "ipvsca_send4"}, drive))
+        keep(
+            bench, PART, meter.by_run({f"recvmsg: {words}": "ipvsca_recv4", f"sendmsg: {words}": "ipvsca_send4"}, drive)
+        )
 
 
 def answered(bench: Bench, part: str, flows: int, seconds: int, lip: IPv4Address) -> None:
@@ -173,9 +175,10 @@ def met(bench: Bench, part: str, flows: int, seconds: int, lip: IPv4Address) -> 
         storm(bench.stage, Kind.DATAGRAM, flows, seconds, lip)
 
 
-def _keep(bench: Bench, costs: Costs) -> None:
+def keep(bench: Bench, part: str, costs: Costs) -> None:
+    """Each thing's cost, in nanoseconds."""
     for what, samples in costs.items():
-        bench.keep(PART, what, "ns", samples)
+        bench.keep(part, what, "ns", samples)
 
 
 def questions(bench: Bench, meter: Meter) -> None:
@@ -185,7 +188,7 @@ def questions(bench: Bench, meter: Meter) -> None:
     def ask() -> None:
         bench.stage.server.run(argv, cgroup=bench.stage.cgroup, input="\n")
 
-    _keep(bench, meter.by_run({"getsockopt: not for ipvsca": "ipvsca_lookup"}, ask))
+    keep(bench, PART, meter.by_run({"getsockopt: not for ipvsca": "ipvsca_lookup"}, ask))
 
 
 TRAFFICS = (connections, packets, datagrams, questions)

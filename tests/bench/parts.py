@@ -15,7 +15,7 @@ from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.maps import open_table
 from ipvsca.kernel.programs import AttachType, Program, ProgramType
 from ipvsca.settings import DEFAULTS
-from tests.bench.hooks import FLOWS, MEASURE_S, MISS, WARM_UP_S, Costs, Meter, answered, connecting, met
+from tests.bench.hooks import FLOWS, MEASURE_S, MISS, WARM_UP_S, Meter, answered, connecting, keep, met
 from tests.bench.programs import HERE, Where, run_time_kept
 from tests.bench.run import Bench
 
@@ -55,12 +55,12 @@ def run(bench: Bench) -> None:
     with run_time_kept(), Meter(bench) as meter:
         with _watched(meter, tables), connecting(bench, PART, Where.ACK, restored=False) as connect:
             names = {f"{CONNECTION}: {part.does}": part.name for part in AT_A_CONNECTION}
-            _keep(bench, meter.by_connection(names, connect))
-            _keep(bench, meter.by_run({f"{PEER}: {STORED.does}": STORED.name}, connect))
+            keep(bench, PART, meter.by_connection(names, connect))
+            keep(bench, PART, meter.by_run({f"{PEER}: {STORED.does}": STORED.name}, connect))
         with _watched(meter, tables):
             met(bench, PART, FLOWS, WARM_UP_S, MISS)
             names = {f"{DATAGRAM}: {FLOW.does}": FLOW.name, f"{ANSWER}: {WAY_BACK.does}": WAY_BACK.name}
-            _keep(bench, meter.by_run(names, partial(answered, bench, PART, FLOWS, MEASURE_S, MISS)))
+            keep(bench, PART, meter.by_run(names, partial(answered, bench, PART, FLOWS, MEASURE_S, MISS)))
 
 
 @contextmanager
@@ -83,8 +83,3 @@ def _content(maps: Path, name: str) -> Content:
         return {bytes(key): bytes(value) for key, value in table.items()}
     finally:
         table.close()
-
-
-def _keep(bench: Bench, costs: Costs) -> None:
-    for what, samples in costs.items():
-        bench.keep(PART, what, "ns", samples)
