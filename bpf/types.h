@@ -188,6 +188,15 @@ struct swept {
 	__u64 evicted;
 };
 
+/* A map's name, and what stands in it: layout_of() of ipvsca/dataplane.py. */
+struct map_name {
+	char name[16];
+};
+
+struct map_layout {
+	char digest[16];
+};
+
 /* What was loaded, and from what: written last, so a folder without it is not a finished load. */
 struct build {
 	char digest[64]; /* SHA-256 of the sources, hexadecimal */

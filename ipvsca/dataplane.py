@@ -6,6 +6,7 @@ Read and written in the pinned maps; no daemon is needed.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
@@ -20,6 +21,8 @@ from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_un
 from ipvsca.settings import DEFAULTS, Network, SegmentsWithOption, Settings
 
 NANOSECONDS = clock.NANOSECONDS
+COUNTERS = "counters"
+LAYOUTS = "layouts"
 _MAPPED_BITS = V4_MAPPED.prefixlen
 _ALL_IPV4 = IPv4Network("0.0.0.0/0")
 
@@ -47,6 +50,13 @@ class Count:
         return (clock.now_ns() - self.last_ns) / NANOSECONDS if self.last_ns else None
 
 
+def layout_of(name: str) -> bytes:
+    """What stands in a map, as 16 hexadecimal digits: versions that agree on them mean the same by each byte."""
+    keys_and_values = [[*layout.fields(kind)] for kind in KEYS_AND_VALUES[name]]
+    counted = [counter.name for counter in counters.meanings()] if name == COUNTERS else []
+    return hashlib.sha256(repr((keys_and_values, counted)).encode()).hexdigest()[:16].encode()
+
+
 class DataPlane:
     """The maps pinned under a folder. A context manager; raises Problem where nothing is loaded there."""
 
@@ -63,13 +73,33 @@ class DataPlane:
         self._open.clear()
 
     def table(self, name: str) -> Table[Any, Any]:
-        """One of the maps, opened when first asked for."""
+        """One of the maps, opened when first asked for. Raises Problem where it is not there, or another version's."""
         if name not in self._open:
-            self._open[name] = open_table(self._folder, name)
+            table = open_table(self._folder, name)
+            if self.is_other_layout(name):
+                table.close()
+                heal = "`ipvsca load`" if name == COUNTERS else "`ipvsca unload`, then load again"
+                raise Problem(f"{self._folder.parent} holds maps of another version ({name}): {heal}")
+            self._open[name] = table
         return self._open[name]
 
+    def is_other_layout(self, name: str) -> bool:
+        """Whether what stands in a map is not what this ipvsca means by it. False where nobody has noted it."""
+        return self.noted_layout(name) not in (None, layout_of(name))
+
+    def noted_layout(self, name: str) -> bytes | None:
+        """What stands in a map, as whoever made it has noted; None where nobody has."""
+        if name == LAYOUTS or not (self._folder / LAYOUTS).exists():
+            return None
+        noted = self.table(LAYOUTS).get(layout.MapName(name.encode()))
+        return None if noted is None else bytes(noted)
+
+    def note_layout(self, name: str, digits: bytes) -> None:
+        """Have other versions know what stands in a map."""
+        self.table(LAYOUTS).put(layout.MapName(name.encode()), layout.MapLayout(digits))
+
     def mismatches(self, max_flows: int) -> list[str]:
-        """Maps that are there, and not as programs of this ipvsca expect them."""
+        """Maps that are there, and not as programs of this ipvsca expect them. Of counters only the size is asked."""
         sizes = {"flows": max_flows, "replies": max_flows, "counters": counters.MAX_COUNTERS}
         differences = []
         for name in KEYS_AND_VALUES:
@@ -77,6 +107,8 @@ class DataPlane:
                 table = open_unchecked(self._folder, name)
                 differences.append(table.mismatch(sizes.get(name)))
                 table.close()
+                if name != COUNTERS and self.is_other_layout(name):
+                    differences.append(f"{name}: other fields")
         return [difference for difference in differences if difference]
 
     def build(self) -> layout.Build:

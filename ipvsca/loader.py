@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca import __version__
-from ipvsca.dataplane import DataPlane
+from ipvsca.dataplane import COUNTERS, LAYOUTS, DataPlane, layout_of
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, layout, machine, source
 from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished, missing
@@ -103,7 +103,10 @@ def load(settings: Settings) -> Loaded:
         pins.make_folders()
         _refuse_other_layouts(plane, settings)
         compile_ = not _is_current(pins, settings)
+        if plane.is_other_layout(COUNTERS):
+            _unpin(pins.maps / COUNTERS, steps)  # what these programs count begins at 0, in a map of its own
         with _programs(pins, compile_, settings, steps) as (programs, variant):
+            _note_layouts(plane, steps)
             changes = [
                 *_apply(plane, settings, steps),
                 *_attach_to_cgroup(pins, programs, cgroup, steps),
@@ -268,6 +271,16 @@ def _refuse_other_layouts(plane: DataPlane, settings: Settings) -> None:
             f"{settings.pin_path} holds maps of another version or max_flows ({'; '.join(differing)}): "
             "`ipvsca unload`, then load again; clients known until then are lost"
         )
+
+
+def _note_layouts(plane: DataPlane, steps: Steps) -> None:
+    """For other versions; before any program can write to the maps."""
+    for name in KEYS_AND_VALUES.keys() - {LAYOUTS}:
+        before, after = plane.noted_layout(name), layout_of(name)
+        if before and before != after:
+            steps.on_failure(plane.note_layout, name, before)
+        if before != after:
+            plane.note_layout(name, after)
 
 
 def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> Iterator[str]:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from ipvsca.address import Address, Endpoint, from_mapped, to_mapped
 
@@ -209,6 +212,18 @@ class Swept(ctypes.Structure):
     _fields_ = [("expired", ctypes.c_uint64), ("evicted", ctypes.c_uint64)]
 
 
+class MapName(ctypes.Structure):
+    """struct map_name."""
+
+    _fields_ = [("name", ctypes.c_char * 16)]
+
+
+class MapLayout(ctypes.Structure):
+    """struct map_layout."""
+
+    _fields_ = [("digest", ctypes.c_char * 16)]
+
+
 class Build(ctypes.Structure):
     """struct build."""
 
@@ -218,3 +233,26 @@ class Build(ctypes.Structure):
         ("lookup", ctypes.c_char * 16),
         ("loaded_ns", ctypes.c_uint64),
     ]
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where a field lies. Bytes; an array has several elements."""
+
+    name: str
+    """With those of the structures that it is in."""
+    offset: int
+    elements: int
+    size: int
+    """Of one element."""
+
+
+def fields(kind: Any, name: str = "", at: int = 0) -> Iterator[Field]:
+    """Everything in a ctypes type that is no structure itself."""
+    if issubclass(kind, ctypes.Structure):
+        for inner, inner_kind, *_ in kind._fields_:
+            yield from fields(inner_kind, f"{name}.{inner}", at + getattr(kind, inner).offset)
+    elif issubclass(kind, ctypes.Array):
+        yield Field(name, at, kind._length_, ctypes.sizeof(kind._type_))
+    else:
+        yield Field(name, at, 1, ctypes.sizeof(kind))

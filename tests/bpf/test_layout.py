@@ -13,13 +13,10 @@ from typing import Any
 import pytest
 
 from ipvsca.kernel import compiler, source
-from ipvsca.kernel.layout import LearntFrom
+from ipvsca.kernel.layout import LearntFrom, fields
 from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.settings import DEFAULTS
 from ipvsca.wire import announcement, toa, uoa
-
-# Where a field lies: its name (with those of the structures it is in), offset, number of elements, size of one.
-Field = tuple[str, int, int, int]
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +31,6 @@ def module(maps: Path) -> Iterator[Any]:
     """The data plane as bcc understands it, on maps of its own."""
     with compiler.compiled(source.text(), maps, DEFAULTS.max_flows) as module:
         yield module
-
-
-def fields(kind: Any, name: str = "", at: int = 0) -> Iterator[Field]:
-    """Everything in a ctypes type that is no structure itself."""
-    if issubclass(kind, ctypes.Structure):
-        for inner, inner_kind, *_ in kind._fields_:
-            yield from fields(inner_kind, f"{name}.{inner}", at + getattr(kind, inner).offset)
-    elif issubclass(kind, ctypes.Array):
-        yield name, at, kind._length_, ctypes.sizeof(kind._type_)
-    else:
-        yield name, at, 1, ctypes.sizeof(kind)
 
 
 def as_bcc_has_it(description: bytes) -> type:
@@ -74,7 +60,7 @@ def test_keys_and_values(module: Any, name: str) -> None:
 def test_no_padding_is_left_to_the_compiler(name: str) -> None:
     """Keys are compared byte by byte, and what no field covers is never written."""
     for kind in KEYS_AND_VALUES[name]:
-        covered = sum(number * size for _, _, number, size in fields(kind))
+        covered = sum(field.elements * field.size for field in fields(kind))
         assert covered == ctypes.sizeof(kind)
 
 
