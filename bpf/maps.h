@@ -53,8 +53,8 @@ PINNED("percpu_array", counters, __u32, struct counter, MAX_COUNTERS, 0);
 /* One entry. Written by the daemon, which alone sees what leaves `flows`. */
 PINNED("array", swept, __u32, struct swept, 1, 0);
 
-/* What every map holds, for the loader: another version's may have the same sizes. Written before any program is attached. */
-PINNED("hash", layouts, struct map_name, struct map_layout, 64, 0);
+/* What stands in the maps, for other versions. Written by the loader before any program is attached. */
+PINNED("hash", layouts, struct placed, struct place, 512, 0);
 
 /* One entry, for the loader and people. */
 PINNED("array", build, __u32, struct build, 1, 0);

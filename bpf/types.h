@@ -188,13 +188,13 @@ struct swept {
 	__u64 evicted;
 };
 
-/* A map's name, and what stands in it: layout_of() of ipvsca/dataplane.py. */
-struct map_name {
+/* Something that has a place in the maps, and what stands there: see ipvsca/layouts.py. */
+struct placed {
 	char name[16];
 };
 
-struct map_layout {
-	char digest[16];
+struct place {
+	char digits[16];
 };
 
 /* What was loaded, and from what: written last, so a folder without it is not a finished load. */

@@ -6,8 +6,8 @@ Read and written in the pinned maps; no daemon is needed.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -18,11 +18,10 @@ from ipvsca.address import V4_MAPPED, Address, to_mapped
 from ipvsca.errors import Problem
 from ipvsca.kernel import clock, layout
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY, Table, open_table, open_unchecked, possible_cpus
+from ipvsca.layouts import layouts
 from ipvsca.settings import DEFAULTS, Network, SegmentsWithOption, Settings
 
 NANOSECONDS = clock.NANOSECONDS
-COUNTERS = "counters"
-LAYOUTS = "layouts"
 _MAPPED_BITS = V4_MAPPED.prefixlen
 _ALL_IPV4 = IPv4Network("0.0.0.0/0")
 
@@ -50,13 +49,6 @@ class Count:
         return (clock.now_ns() - self.last_ns) / NANOSECONDS if self.last_ns else None
 
 
-def layout_of(name: str) -> bytes:
-    """What stands in a map, as 16 hexadecimal digits: versions that agree on them mean the same by each byte."""
-    keys_and_values = [[*layout.fields(kind)] for kind in KEYS_AND_VALUES[name]]
-    counted = [counter.name for counter in counters.meanings()] if name == COUNTERS else []
-    return hashlib.sha256(repr((keys_and_values, counted)).encode()).hexdigest()[:16].encode()
-
-
 class DataPlane:
     """The maps pinned under a folder. A context manager; raises Problem where nothing is loaded there."""
 
@@ -75,31 +67,27 @@ class DataPlane:
     def table(self, name: str) -> Table[Any, Any]:
         """One of the maps, opened when first asked for. Raises Problem where it is not there, or another version's."""
         if name not in self._open:
-            table = open_table(self._folder, name)
-            if self.is_other_layout(name):
-                table.close()
-                heal = "`ipvsca load`" if name == COUNTERS else "`ipvsca unload`, then load again"
-                raise Problem(f"{self._folder.parent} holds maps of another version ({name}): {heal}")
-            self._open[name] = table
+            if others := self._others():
+                raise Problem(
+                    f"{self._folder.parent} holds maps of another version ({'; '.join(others)}): "
+                    "`ipvsca unload`, then load again"
+                )
+            self._open[name] = open_table(self._folder, name)
         return self._open[name]
 
-    def is_other_layout(self, name: str) -> bool:
-        """Whether what stands in a map is not what this ipvsca means by it. False where nobody has noted it."""
-        return self.noted_layout(name) not in (None, layout_of(name))
-
-    def noted_layout(self, name: str) -> bytes | None:
-        """What stands in a map, as whoever made it has noted; None where nobody has."""
-        if name == LAYOUTS or not (self._folder / LAYOUTS).exists():
-            return None
-        noted = self.table(LAYOUTS).get(layout.MapName(name.encode()))
-        return None if noted is None else bytes(noted)
-
-    def note_layout(self, name: str, digits: bytes) -> None:
-        """Have other versions know what stands in a map."""
-        self.table(LAYOUTS).put(layout.MapName(name.encode()), layout.MapLayout(digits))
+    def _others(self) -> list[str]:
+        """Where something else stands in the maps than this ipvsca would look for."""
+        try:
+            table = open_table(self._folder, "layouts")
+        except Problem:
+            return []  # whoever opens a map will be told
+        with closing(table):
+            noted = [(key.name.decode(), value.digits) for key, value in table.batched_items()]
+        differing = {what.partition(" ")[0] for what, digits in noted if layouts().get(what, digits) != digits}
+        return [f"{name}: other contents" for name in sorted(differing)]
 
     def mismatches(self, max_flows: int) -> list[str]:
-        """Maps that are there, and not as programs of this ipvsca expect them. Of counters only the size is asked."""
+        """Maps that are there, and not as programs of this ipvsca expect them."""
         sizes = {"flows": max_flows, "replies": max_flows, "counters": counters.MAX_COUNTERS}
         differences = []
         for name in KEYS_AND_VALUES:
@@ -107,9 +95,7 @@ class DataPlane:
                 table = open_unchecked(self._folder, name)
                 differences.append(table.mismatch(sizes.get(name)))
                 table.close()
-                if name != COUNTERS and self.is_other_layout(name):
-                    differences.append(f"{name}: other fields")
-        return [difference for difference in differences if difference]
+        return [difference for difference in differences if difference] or self._others()
 
     def build(self) -> layout.Build:
         """What was loaded. An empty digest means that a load was not finished."""

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ipvsca import __version__
-from ipvsca.dataplane import COUNTERS, LAYOUTS, DataPlane, layout_of
+from ipvsca.dataplane import DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, layout, machine, source
 from ipvsca.kernel.interfaces import Interface, Interfaces, Vanished, missing
 from ipvsca.kernel.maps import KEYS_AND_VALUES, ONLY
 from ipvsca.kernel.pins import Pins
 from ipvsca.kernel.programs import CGROUP_PROGRAMS, INGRESS_PROGRAMS, LOOKUP, PROGRAMS, Program, wanted
+from ipvsca.layouts import layouts
 from ipvsca.settings import MEANINGS, Settings, as_text
 
 Programs = Mapping[Program, int]
@@ -103,8 +104,6 @@ def load(settings: Settings) -> Loaded:
         pins.make_folders()
         _refuse_other_layouts(plane, settings)
         compile_ = not _is_current(pins, settings)
-        if plane.is_other_layout(COUNTERS):
-            _unpin(pins.maps / COUNTERS, steps)  # what these programs count begins at 0, in a map of its own
         with _programs(pins, compile_, settings, steps) as (programs, variant):
             _note_layouts(plane, steps)
             changes = [
@@ -275,12 +274,12 @@ def _refuse_other_layouts(plane: DataPlane, settings: Settings) -> None:
 
 def _note_layouts(plane: DataPlane, steps: Steps) -> None:
     """For other versions; before any program can write to the maps."""
-    for name in KEYS_AND_VALUES.keys() - {LAYOUTS}:
-        before, after = plane.noted_layout(name), layout_of(name)
-        if before and before != after:
-            steps.on_failure(plane.note_layout, name, before)
-        if before != after:
-            plane.note_layout(name, after)
+    table = plane.table("layouts")
+    for what, digits in layouts().items():
+        name = layout.Placed(what.encode())
+        if table.get(name) is None:
+            steps.on_failure(table.remove, name)
+            table.put(name, layout.Place(digits))
 
 
 def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> Iterator[str]:
@@ -404,6 +403,8 @@ def _set_filter(interfaces: Interfaces, interface: Interface, program: int | Non
 
 def _commit(pins: Pins, programs: Programs, variant: str, plane: DataPlane, steps: Steps) -> None:
     """Pin the new programs, for interfaces that come later, and last of all say that this load is whole."""
+    steps.on_failure(plane.table("build").put, ONLY, plane.build())
+    plane.table("build").put(ONLY, layout.Build())  # until then the pins are neither this version's nor the other's
     for program, fd in programs.items():
         pin = pins.program(program)
         if pin.exists():
@@ -414,6 +415,5 @@ def _commit(pins: Pins, programs: Programs, variant: str, plane: DataPlane, step
     for program in PROGRAMS:
         if program not in programs and pins.program(program).exists():
             _unpin(pins.program(program), steps)
-    steps.on_failure(plane.table("build").put, ONLY, plane.build())
     build = layout.Build(source.digest(programs).encode(), __version__.encode(), variant.encode(), time.time_ns())
     plane.table("build").put(ONLY, build)

@@ -212,16 +212,16 @@ class Swept(ctypes.Structure):
     _fields_ = [("expired", ctypes.c_uint64), ("evicted", ctypes.c_uint64)]
 
 
-class MapName(ctypes.Structure):
-    """struct map_name."""
+class Placed(ctypes.Structure):
+    """struct placed."""
 
     _fields_ = [("name", ctypes.c_char * 16)]
 
 
-class MapLayout(ctypes.Structure):
-    """struct map_layout."""
+class Place(ctypes.Structure):
+    """struct place."""
 
-    _fields_ = [("digest", ctypes.c_char * 16)]
+    _fields_ = [("digits", ctypes.c_char * 16)]
 
 
 class Build(ctypes.Structure):

@@ -29,7 +29,7 @@ KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),
     "swept": (ctypes.c_uint32, layout.Swept),
-    "layouts": (layout.MapName, layout.MapLayout),
+    "layouts": (layout.Placed, layout.Place),
     "build": (ctypes.c_uint32, layout.Build),
 }
 """Every map of bpf/maps.h."""

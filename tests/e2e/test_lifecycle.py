@@ -16,6 +16,7 @@ import pytest
 
 from ipvsca import cli, loader, settings
 from ipvsca.address import Endpoint
+from ipvsca.cli import check
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
@@ -152,6 +153,21 @@ def test_another_version_takes_over_in_the_middle_of_traffic(
             are_freed(before.of_kind("prog"))
             before = after
         assert ipvsca.counts()["tcp_no_client"] == 0
+
+
+def test_a_load_that_is_killed_between_two_pins(ipvsca: Ipvsca, other_version: Path) -> None:
+    """Of the pinned programs one is the other version's then: neither takes them for its own."""
+    loader_of_other = other_version / "ipvsca" / "loader.py"
+    pinned = "        bpf.pin(fd, pin)\n"
+    text = loader_of_other.read_text()
+    assert text.count(pinned) == 1
+    loader_of_other.write_text(text.replace(pinned, f"{pinned}        os.kill(os.getpid(), signal.SIGKILL)\n"))
+    with ipvsca.loaded():
+        killed = ipvsca.namespace.run(ipvsca.command("load"), cwd=other_version, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert "was interrupted: `ipvsca load`" in ipvsca.run("check", status=check.COULD).stdout
+        assert "nothing to do" not in ipvsca.run("load").stdout
+        assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
 
 
 RESTARTS = 20

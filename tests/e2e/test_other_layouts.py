@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ipvsca.dataplane import DataPlane
+from ipvsca.layouts import layouts
 from tests import rig
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored
 from tests.lab.messages import Toa, Where
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import Ipvsca
 
 ACCEPT = app("c-accept")
-FIRST = "#define COUNTERS(COUNTER) \\\n"
+FIRST_COUNTER = "#define COUNTERS(COUNTER) \\\n"
+LAST_COUNTER = "whose question could not be read"
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
     return rig.other_version(tmp_path / "other")
-
-
-@pytest.fixture
-def counting_otherwise(other: Path) -> Path:
-    """A version with one more counter, ahead of all others."""
-    rewrite(other / "bpf" / "counters.h", FIRST, f'{FIRST}\tCOUNTER(ahead_of_all, "nothing") \\\n')
-    return other
 
 
 def rewrite(file: Path, old: str, new: str) -> None:
@@ -35,60 +32,83 @@ def rewrite(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def run(ipvsca: Ipvsca, version: Path, verb: str) -> subprocess.CompletedProcess[str]:
-    return ipvsca.namespace.run(ipvsca.command(verb), cwd=version, check=False)
+def add_a_counter(version: Path) -> None:
+    last = f'{LAST_COUNTER}")\n'
+    rewrite(version / "bpf" / "counters.h", last, f'{LAST_COUNTER}") \\\n\tCOUNTER(behind_all, "nothing")\n')
 
 
-def test_counts_begin_anew_where_others_are_counted(traffic: Traffic, ipvsca: Ipvsca, counting_otherwise: Path) -> None:
-    """They would stand under other names. Clients stay, and are shown all the time."""
+def put_a_counter_first(version: Path) -> None:
+    first = f'{FIRST_COUNTER}\tCOUNTER(ahead_of_all, "nothing") \\\n'
+    rewrite(version / "bpf" / "counters.h", FIRST_COUNTER, first)
+
+
+def swap_two_fields(version: Path) -> None:
+    one, two = '("learnt_from", ctypes.c_uint8),', '("is_doubtful", ctypes.c_uint8),'
+    rewrite(version / "ipvsca" / "kernel" / "layout.py", f"{one}\n        {two}", f"{two}\n        {one}")
+
+
+def number_otherwise(version: Path) -> None:
+    file = version / "ipvsca" / "kernel" / "layout.py"
+    rewrite(file, "    ACK = 1\n    SYN = 2\n", "    SYN = 1\n    ACK = 2\n")
+
+
+def run(ipvsca: Ipvsca, version: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return ipvsca.namespace.run(ipvsca.command(*words), cwd=version, check=False)
+
+
+def noted(ipvsca: Ipvsca) -> set[str]:
+    with DataPlane(ipvsca.pin_path) as plane:
+        return {name.name.decode() for name, _ in plane.table("layouts").items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (swap_two_fields, "clients: other contents; flows: other contents; handshakes: other contents"),
+        (put_a_counter_first, "counters: other contents"),
+        (number_otherwise, "learnt_from: other contents"),
+    ],
+)
+def test_other_contents(
+    traffic: Traffic, ipvsca: Ipvsca, other: Path, change: Callable[[Path], None], found: str
+) -> None:
+    """Nothing is loaded over them, and nothing read from them; clients are shown as before."""
+    change(other)
     traffic.direct(IPV4, Toa(Where.ACK))
     with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
-        with traffic.continuous(ACCEPT, IPV4) as tally:
-            tally.wait_for(20)
-            assert run(ipvsca, counting_otherwise, "load").returncode == 0
-            tally.wait_for(20)
-            said = ipvsca.run("stats", status=1).stderr
-            assert said == f"ipvsca: {ipvsca.pin_path} holds maps of another version (counters): `ipvsca load`\n"
-        ipvsca.run("load")
-        assert not any(ipvsca.counts().values())
-        answers = traffic.ask(ACCEPT, IPV4)
-        assert_restored(answers, ACCEPT, IPV4)
-        assert ipvsca.counts()["tcp_restored_ack"] == len(answers)
-
-
-def test_where_such_a_load_fails_the_counts_stay(traffic: Traffic, ipvsca: Ipvsca, counting_otherwise: Path) -> None:
-    """It fails at its last step, when all else is done and has to be undone."""
-    last = "    for program, fd in programs.items():\n"
-    rewrite(counting_otherwise / "ipvsca" / "loader.py", last, f'    raise Problem("too bad")\n{last}')
-    traffic.direct(IPV4, Toa(Where.ACK))
-    with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
-        assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
-        before = ipvsca.counts()
-        assert run(ipvsca, counting_otherwise, "load").stderr == "ipvsca: too bad\n"
-        assert ipvsca.counts() == before
-        assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
-        assert ipvsca.counts()["tcp_restored_ack"] == 2 * before["tcp_restored_ack"]
-
-
-def test_the_same_size_with_other_fields(traffic: Traffic, ipvsca: Ipvsca, other: Path) -> None:
-    """The load is refused, and so is reading; clients are shown as before."""
-    learnt_from, is_doubtful = '("learnt_from", ctypes.c_uint8),', '("is_doubtful", ctypes.c_uint8),'
-    rewrite(
-        other / "ipvsca" / "kernel" / "layout.py",
-        f"{learnt_from}\n        {is_doubtful}",
-        f"{is_doubtful}\n        {learnt_from}",
-    )
-    traffic.direct(IPV4, Toa(Where.ACK))
-    with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
-        found = f"{ipvsca.pin_path} holds maps of another version"
         refused = run(ipvsca, other, "load")
-        assert refused.returncode == 1
-        assert refused.stderr == (
-            f"ipvsca: {found} or max_flows (clients: other fields; handshakes: other fields; flows: other fields): "
-            "`ipvsca unload`, then load again; clients known until then are lost\n"
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            f"ipvsca: {ipvsca.pin_path} holds maps of another version or max_flows ({found}): "
+            "`ipvsca unload`, then load again; clients known until then are lost\n",
         )
-        listed = run(ipvsca, other, "list")
-        assert (listed.returncode, listed.stdout) == (1, "")
-        assert listed.stderr == f"ipvsca: {found} (clients): `ipvsca unload`, then load again\n"
-        assert run(ipvsca, REPOSITORY, "check").returncode == 0
+        why = f"{ipvsca.pin_path} holds maps of another version ({found}): `ipvsca unload`, then load again"
+        for verb in ("list", "stats", "get"):
+            said = run(ipvsca, other, verb)
+            assert (said.returncode, said.stdout, said.stderr) == (1, "", f"ipvsca: {why}\n")
+        assert f"programs are loaded: {why}" in run(ipvsca, other, "check").stdout
+        assert ipvsca.json("check")["is_restoring"]
         assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+
+
+def test_a_version_that_counts_more_and_back(traffic: Traffic, ipvsca: Ipvsca, other: Path) -> None:
+    """Counts and connections stay, whichever of the two is newer."""
+    add_a_counter(other)
+    traffic.direct(IPV4, Toa(Where.ACK))
+    with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
+        asked = len(traffic.ask(ACCEPT, IPV4))
+        for loads in (lambda: run(ipvsca, other, "load"), lambda: ipvsca.run("load")):
+            assert "loaded" in loads().stdout
+            assert "behind_all" in run(ipvsca, other, "stats", "--json").stdout
+            assert ipvsca.counts()["tcp_restored_ack"] == asked
+            asked += len(traffic.ask(ACCEPT, IPV4))
+
+
+def test_a_load_that_fails_leaves_no_note(ipvsca: Ipvsca, other: Path) -> None:
+    """The version after it may have another counter in that place."""
+    add_a_counter(other)
+    pins = "    for program, fd in programs.items():\n"
+    rewrite(other / "ipvsca" / "loader.py", pins, f'{pins}        raise Problem("too bad")\n')
+    with ipvsca.loaded():
+        assert run(ipvsca, other, "load").stderr == "ipvsca: too bad\n"
+        assert noted(ipvsca) == layouts().keys()

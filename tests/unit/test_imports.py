@@ -23,6 +23,7 @@ LAYERS = (
     ("ipvsca.loader",),
     ("ipvsca.cost", "ipvsca.directors", "ipvsca.traffic"),
     ("ipvsca.dataplane",),
+    ("ipvsca.layouts",),
     ("ipvsca.counters", "ipvsca.settings"),
     ("ipvsca.kernel",),
     ("ipvsca.wire",),
