@@ -197,7 +197,7 @@ struct place {
 	char digits[16];
 };
 
-/* What was loaded, and from what: written last, so a folder without it is not a finished load. */
+/* What was loaded, and from what. Written last, and emptied before: an empty one means a load that is not finished. */
 struct build {
 	char digest[64]; /* SHA-256 of the sources, hexadecimal */
 	char version[32];

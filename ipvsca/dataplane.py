@@ -70,7 +70,7 @@ class DataPlane:
             if others := self._others():
                 raise Problem(
                     f"{self._folder.parent} holds maps of another version ({'; '.join(others)}): "
-                    "`ipvsca unload`, then load again"
+                    "use that one, or `ipvsca unload`, then load again; clients known until then are lost"
                 )
             self._open[name] = open_table(self._folder, name)
         return self._open[name]
@@ -78,10 +78,12 @@ class DataPlane:
     def _others(self) -> list[str]:
         """Where something else stands in the maps than this ipvsca would look for."""
         try:
-            table = open_table(self._folder, "layouts")
+            table = open_unchecked(self._folder, "layouts")
         except Problem:
-            return []  # whoever opens a map will be told
+            return []  # whoever opens another map will be told
         with closing(table):
+            if difference := table.mismatch():
+                return [difference]
             noted = [(key.name.decode(), value.digits) for key, value in table.batched_items()]
         differing = {what.partition(" ")[0] for what, digits in noted if layouts().get(what, digits) != digits}
         return [f"{name}: other contents" for name in sorted(differing)]

@@ -7,6 +7,7 @@ both know has to be the same.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import astuple
 from functools import cache
 
 from ipvsca import counters
@@ -19,9 +20,11 @@ def layouts() -> dict[str, bytes]:
     """Each thing that has a place, and 16 hexadecimal digits that stand for what is there.
 
     That is each map by the names, offsets and sizes of its fields, each counter and each LearntFrom by its number.
-    Units, and the hashes that places are found by, are not told: a version that changes them renames the field.
+    Units, and the hashes by which a place is found, are not told: who changes them gives the field another name.
     """
-    maps = {name: [[*fields(kind)] for kind in kinds] for name, kinds in KEYS_AND_VALUES.items()}
+    maps = {
+        name: [[astuple(field) for field in fields(kind)] for kind in kinds] for name, kinds in KEYS_AND_VALUES.items()
+    }
     counted = {f"counters {counter.index}": counter.name for counter in counters.meanings()}
     learnt_from = {f"learnt_from {member.value}": member.name for member in LearntFrom}
     return {what: _digits(there) for what, there in (maps | counted | learnt_from).items()}

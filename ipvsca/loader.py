@@ -124,6 +124,7 @@ def reload(settings: Settings, pin_path: Path) -> Reloaded:
     pins = Pins.at(pin_path)
     cgroup = machine.cgroup_path(settings.cgroup)
     with pins.locked(), Interfaces() as interfaces, DataPlane(pins.root) as plane, Steps() as steps:
+        plane.whole_build()
         kept = replace(
             settings,
             pin_path=pin_path,
@@ -275,11 +276,13 @@ def _refuse_other_layouts(plane: DataPlane, settings: Settings) -> None:
 def _note_layouts(plane: DataPlane, steps: Steps) -> None:
     """For other versions; before any program can write to the maps."""
     table = plane.table("layouts")
-    for what, digits in layouts().items():
-        name = layout.Placed(what.encode())
-        if table.get(name) is None:
-            steps.on_failure(table.remove, name)
-            table.put(name, layout.Place(digits))
+    ours = {bytes(layout.Placed(what.encode())): digits for what, digits in layouts().items()}
+    there = {bytes(name) for name, _ in table.batched_items()}
+    new = {name: digits for name, digits in ours.items() if name not in there}
+    for name in new:
+        steps.on_failure(table.remove, layout.Placed.from_buffer_copy(name))
+    if new:
+        table.put_all(new)
 
 
 def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> Iterator[str]:
@@ -403,6 +406,7 @@ def _set_filter(interfaces: Interfaces, interface: Interface, program: int | Non
 
 def _commit(pins: Pins, programs: Programs, variant: str, plane: DataPlane, steps: Steps) -> None:
     """Pin the new programs, for interfaces that come later, and last of all say that this load is whole."""
+    build = layout.Build(source.digest(programs).encode(), __version__.encode(), variant.encode(), time.time_ns())
     steps.on_failure(plane.table("build").put, ONLY, plane.build())
     plane.table("build").put(ONLY, layout.Build())  # until then the pins are neither this version's nor the other's
     for program, fd in programs.items():
@@ -415,5 +419,4 @@ def _commit(pins: Pins, programs: Programs, variant: str, plane: DataPlane, step
     for program in PROGRAMS:
         if program not in programs and pins.program(program).exists():
             _unpin(pins.program(program), steps)
-    build = layout.Build(source.digest(programs).encode(), __version__.encode(), variant.encode(), time.time_ns())
     plane.table("build").put(ONLY, build)

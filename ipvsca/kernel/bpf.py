@@ -187,6 +187,11 @@ def batches(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, by
         started = position
 
 
+def update_batch(fd: int, keys_: bytes, values: bytes, count: int) -> None:
+    """Write many entries of a hash in one call: keys one behind the other, and their values. Raises OSError."""
+    _checked(_libbpf().bpf_map_update_batch(fd, keys_, values, ctypes.byref(ctypes.c_uint32(count)), None))
+
+
 def _present(result: int) -> bool:
     if result == -errno.ENOENT or (result == -1 and ctypes.get_errno() == errno.ENOENT):
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,7 @@ KEYS_AND_VALUES: dict[str, tuple[type, type]] = {
     "settings": (ctypes.c_uint32, layout.Settings),
     "counters": (ctypes.c_uint32, layout.Counter),
     "swept": (ctypes.c_uint32, layout.Swept),
+    # Behind what it tells of: an unload that is killed leaves no map without what is noted of it.
     "layouts": (layout.Placed, layout.Place),
     "build": (ctypes.c_uint32, layout.Build),
 }
@@ -64,6 +65,10 @@ class Table(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         """Write a value, new or not."""
         bpf.update(self.fd, bytes(key), bytes(value))
+
+    def put_all(self, entries: Mapping[bytes, bytes]) -> None:
+        """Write many entries of a hash in one call, keys and values as bytes: all, or none where it is killed."""
+        bpf.update_batch(self.fd, b"".join(entries), b"".join(entries.values()), len(entries))
 
     def remove(self, key: Key) -> bool:
         """Take a key out. False where it was not there."""

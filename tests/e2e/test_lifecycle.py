@@ -17,6 +17,7 @@ import pytest
 from ipvsca import cli, loader, settings
 from ipvsca.address import Endpoint
 from ipvsca.cli import check
+from ipvsca.errors import Problem
 from ipvsca.kernel import bpf, compiler, source
 from ipvsca.kernel.interfaces import Interfaces
 from ipvsca.kernel.maps import KEYS_AND_VALUES
@@ -166,6 +167,8 @@ def test_a_load_that_is_killed_between_two_pins(ipvsca: Ipvsca, other_version: P
         killed = ipvsca.namespace.run(ipvsca.command("load"), cwd=other_version, check=False)
         assert killed.returncode == -signal.SIGKILL
         assert "was interrupted: `ipvsca load`" in ipvsca.run("check", status=check.COULD).stdout
+        with ipvsca.namespace.entered(), pytest.raises(Problem, match="interrupted"):
+            loader.reload(settings.read_file(ipvsca.config), ipvsca.pin_path)
         assert "nothing to do" not in ipvsca.run("load").stdout
         assert ipvsca.run("load").stdout == "already loaded: nothing to do\n"
 

@@ -14,7 +14,7 @@ from tests import rig
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored
 from tests.lab.messages import Toa, Where
-from tests.rig import Ipvsca
+from tests.rig import REPOSITORY, Ipvsca
 
 ACCEPT = app("c-accept")
 FIRST_COUNTER = "#define COUNTERS(COUNTER) \\\n"
@@ -32,9 +32,9 @@ def rewrite(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def add_a_counter(version: Path) -> None:
+def add_a_counter(version: Path, name: str = "behind_all") -> None:
     last = f'{LAST_COUNTER}")\n'
-    rewrite(version / "bpf" / "counters.h", last, f'{LAST_COUNTER}") \\\n\tCOUNTER(behind_all, "nothing")\n')
+    rewrite(version / "bpf" / "counters.h", last, f'{LAST_COUNTER}") \\\n\tCOUNTER({name}, "nothing")\n')
 
 
 def put_a_counter_first(version: Path) -> None:
@@ -82,7 +82,8 @@ def test_other_contents(
             f"ipvsca: {ipvsca.pin_path} holds maps of another version or max_flows ({found}): "
             "`ipvsca unload`, then load again; clients known until then are lost\n",
         )
-        why = f"{ipvsca.pin_path} holds maps of another version ({found}): `ipvsca unload`, then load again"
+        why = f"{ipvsca.pin_path} holds maps of another version ({found}): "
+        why += "use that one, or `ipvsca unload`, then load again; clients known until then are lost"
         for verb in ("list", "stats", "get"):
             said = run(ipvsca, other, verb)
             assert (said.returncode, said.stdout, said.stderr) == (1, "", f"ipvsca: {why}\n")
@@ -91,24 +92,29 @@ def test_other_contents(
         assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
 
 
-def test_a_version_that_counts_more_and_back(traffic: Traffic, ipvsca: Ipvsca, other: Path) -> None:
-    """Counts and connections stay, whichever of the two is newer."""
+def test_a_version_that_counts_more_and_back(traffic: Traffic, ipvsca: Ipvsca, other: Path, tmp_path: Path) -> None:
+    """Counts and connections stay, whichever of the two is newer. That counter's place is taken from then on."""
     add_a_counter(other)
+    third = rig.other_version(tmp_path / "third")
+    add_a_counter(third, "another_behind_all")
     traffic.direct(IPV4, Toa(Where.ACK))
     with ipvsca.loaded(), traffic.serving(ACCEPT, IPV4):
         asked = len(traffic.ask(ACCEPT, IPV4))
-        for loads in (lambda: run(ipvsca, other, "load"), lambda: ipvsca.run("load")):
-            assert "loaded" in loads().stdout
-            assert "behind_all" in run(ipvsca, other, "stats", "--json").stdout
+        for version in (other, REPOSITORY):
+            assert "nothing to do" not in run(ipvsca, version, "load").stdout
+            assert ipvsca.json("check")["is_restoring"]
+            assert '"behind_all"' in run(ipvsca, other, "stats", "--json").stdout
             assert ipvsca.counts()["tcp_restored_ack"] == asked
             asked += len(traffic.ask(ACCEPT, IPV4))
+        assert "(counters: other contents)" in run(ipvsca, third, "load").stderr
 
 
 def test_a_load_that_fails_leaves_no_note(ipvsca: Ipvsca, other: Path) -> None:
-    """The version after it may have another counter in that place."""
+    """The version after it may have another counter in that place. What is loaded is whole again."""
     add_a_counter(other)
     pins = "    for program, fd in programs.items():\n"
     rewrite(other / "ipvsca" / "loader.py", pins, f'{pins}        raise Problem("too bad")\n')
     with ipvsca.loaded():
         assert run(ipvsca, other, "load").stderr == "ipvsca: too bad\n"
         assert noted(ipvsca) == layouts().keys()
+        assert ipvsca.json("check")["is_restoring"]

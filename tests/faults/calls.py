@@ -28,7 +28,9 @@ MISSING = None if shutil.which("strace") else "strace is not installed: apt inst
 _TRACED = "bpf,?mkdir,mkdirat,?rename,?renameat,renameat2,?rmdir,?unlink,unlinkat,sendto"
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*)")
 _FAILED = re.compile(r"\) += -1 ")
-_LASTING = re.compile(r"BPF_(OBJ_PIN|LINK_CREATE|LINK_UPDATE|MAP_UPDATE_ELEM|MAP_DELETE_ELEM)|RTM_(NEW|DEL)")
+_LASTING = re.compile(
+    r"BPF_(OBJ_PIN|LINK_CREATE|LINK_UPDATE|MAP_UPDATE_ELEM|MAP_UPDATE_BATCH|MAP_DELETE_ELEM)|RTM_(NEW|DEL)"
+)
 _OF_THE_PROCESS = re.compile(r"BPF_(MAP_CREATE|PROG_LOAD)")  # gone with it, but they may fail
 
 
