@@ -20,3 +20,10 @@ def traffic(lab: Lab, director: Director, built: Path) -> Traffic:
 @pytest.fixture(scope="session")
 def datagrams(lab: Lab, director: Director, built: Path) -> Datagrams:
     return Datagrams(lab, director, built)
+
+
+@pytest.fixture(autouse=True)
+def _no_earlier_connections(request: pytest.FixtureRequest) -> None:
+    """At the director: a client's port may have served another test, and the director would know two of it."""
+    if "director" in request.fixturenames:
+        request.getfixturevalue("director").forget_all()
