@@ -36,7 +36,7 @@ PYTEST = (
 CLOSING = re.compile(r"^=+ (.* in [\d.]+s.*?) =+$", re.MULTILINE)
 LOCKED_DOWN = "lockdown=integrity"
 """As kernels are under Secure Boot: what works so works without it."""
-TIMEOUT_S = {"quick": 3600.0, "representative": 2 * 3600.0, "all": 24 * 3600.0}
+TIMEOUT_S = {"quick": 3600.0, "representative": 2 * 3600.0, "each": 6 * 3600.0, "all": 24 * 3600.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

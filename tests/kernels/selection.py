@@ -71,6 +71,8 @@ REPRESENTATIVE = (
     "tests/e2e/test_neighbours.py",
 )
 
-ALL = ("tests/bpf", "tests/e2e", "tests/guests")
+ALL = ("tests/e2e", "tests/bpf", "tests/guests")
 
-SELECTIONS = {"quick": QUICK, "representative": REPRESENTATIVE, "all": ALL}
+EACH = ("-p", "tests.kernels.each", *ALL)
+
+SELECTIONS = {"quick": QUICK, "representative": REPRESENTATIVE, "each": EACH, "all": ALL}
