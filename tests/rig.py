@@ -32,6 +32,13 @@ def other_version(folder: Path) -> Path:
     return folder
 
 
+def rewrite(file: Path, old: str, new: str) -> None:
+    """Change a text that stands there once."""
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
 class Ipvsca:
     """One instance: `pin_path`, `cgroup` and what else its configuration says."""
 

@@ -106,7 +106,7 @@ class Datagrams:
                 with ThreadPoolExecutor(1 if app.in_turn else len(sockets)) as pool:
                     seen = list(pool.map(app.ask, sockets, payloads, [own] * len(sockets)))
                 exchanges += list(zip(map(own_address, sockets), payloads, seen, strict=True))
-        local = {known.client: known.local for known in self.director.connections() if known.vip == to}
+        local = self.director.locals_towards(to)
         return [Exchange(client, local[client], payload, seen) for client, payload, seen in exchanges]
 
     @contextmanager

@@ -158,14 +158,12 @@ def test_another_version_takes_over_in_the_middle_of_traffic(
 
 def test_a_load_that_is_killed_between_two_pins(ipvsca: Ipvsca, other_version: Path) -> None:
     """Of the pinned programs one is the other version's then: neither takes them for its own."""
-    loader_of_other = other_version / "ipvsca" / "loader.py"
     pinned = "        bpf.pin(fd, pin)\n"
-    text = loader_of_other.read_text()
-    assert text.count(pinned) == 1
-    loader_of_other.write_text(text.replace(pinned, f"{pinned}        os.kill(os.getpid(), signal.SIGKILL)\n"))
+    killed = f"{pinned}        os.kill(os.getpid(), signal.SIGKILL)\n"
+    rig.rewrite(other_version / "ipvsca" / "loader.py", pinned, killed)
     with ipvsca.loaded():
-        killed = ipvsca.namespace.run(ipvsca.command("load"), cwd=other_version, check=False)
-        assert killed.returncode == -signal.SIGKILL
+        load = ipvsca.namespace.run(ipvsca.command("load"), cwd=other_version, check=False)
+        assert load.returncode == -signal.SIGKILL
         assert "was interrupted: `ipvsca load`" in ipvsca.run("check", status=check.COULD).stdout
         with ipvsca.namespace.entered(), pytest.raises(Problem, match="interrupted"):
             loader.reload(settings.read_file(ipvsca.config), ipvsca.pin_path)

@@ -14,7 +14,7 @@ from tests import rig
 from tests.apps.catalogue import app
 from tests.e2e.traffic import IPV4, Traffic, assert_restored
 from tests.lab.messages import Toa, Where
-from tests.rig import REPOSITORY, Ipvsca
+from tests.rig import REPOSITORY, Ipvsca, rewrite
 
 ACCEPT = app("c-accept")
 FIRST_COUNTER = "#define COUNTERS(COUNTER) \\\n"
@@ -24,12 +24,6 @@ LAST_COUNTER = "whose question could not be read"
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
     return rig.other_version(tmp_path / "other")
-
-
-def rewrite(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
 
 
 def add_a_counter(version: Path, name: str = "behind_all") -> None:

@@ -160,8 +160,7 @@ def test_unloaded_with_thousands_of_connections(traffic: Traffic, server: Puppet
             server("t.join()")
             loaded = KernelState.of(lab.server, lab.cgroup, lab.bpffs).objects
             assert peers(server) == {DUAL_V4.shown(own_address(client)) for client in clients}
-            # Only of this destination: a client's port may have served a connection to another one before.
-            local = {each.client: each.local for each in traffic.director.connections() if each.vip == to}
+            local = traffic.director.locals_towards(to)
             server(f"t = threading.Thread(target=close, args=(connections[{MANY // 2}:],)); t.start()")
         server("t.join()")
         server(f"del connections[{MANY // 2}:]")

@@ -158,8 +158,7 @@ class Traffic:
         with ExitStack() as stack:
             sockets = [stack.enter_context(self.connect(to, source)) for source in sources]
             clients = [own_address(client) for client in sockets]
-            # Only of this destination: a client's port may have served a connection to another one before.
-            local = {known.client: known.local for known in self.director.connections() if known.vip == to}
+            local = self.director.locals_towards(to)
             with ThreadPoolExecutor(len(sockets)) as pool:
                 seen = list(pool.map(app.ask, sockets))
         return [Answer(client, local.get(client, client), sees) for client, sees in zip(clients, seen, strict=True)]

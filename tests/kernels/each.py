@@ -12,14 +12,15 @@ from tests.kernels.selection import REPRESENTATIVE
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seen: set[str] = set()
-    left_out = []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         function = item.nodeid.partition("[")[0]
-        if function in seen and not _is_representative(item.nodeid):
-            left_out.append(item)
+        is_wanted = function not in seen or _is_representative(item.nodeid)
+        (kept if is_wanted else left_out).append(item)
         seen.add(function)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    items[:] = kept
 
 
 def _is_representative(test: str) -> bool:

@@ -65,6 +65,10 @@ class Director:
         (found,) = self._connections(client)
         return found
 
+    def locals_towards(self, vip: Endpoint) -> dict[Endpoint, Endpoint]:
+        """The LIP:lport of each client of this VIP. Its port may have served a connection to another one before."""
+        return {known.client: known.local for known in self.connections() if known.vip == vip}
+
     def forget(self, client: Endpoint) -> None:
         """Forget this client's connections, so that their local ports are free. Raises ValueError where it has none."""
         if not self._ask({"do": "forget", "client": client}):
