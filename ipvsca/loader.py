@@ -61,20 +61,23 @@ class Steps:
 
     def __init__(self) -> None:
         self._undo = ExitStack()
+        self._finish = ExitStack()
         self._held = ExitStack()
 
     def __enter__(self) -> Steps:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        with self._held:  # an undo may need a descriptor
-            if failure:
-                with _not_told_to_end():
-                    self._undo.close()
+        with self._held, _not_told_to_end():  # what comes now may need a descriptor
+            (self._undo if failure else self._finish).close()
 
     def on_failure(self, undo: Callable[..., object], *arguments: Any) -> None:
         """How to undo what comes next."""
         self._undo.callback(undo, *arguments)
+
+    def on_success(self, finish: Callable[..., object], *arguments: Any) -> None:
+        """What can be done only once no step fails any more, because nothing undoes it."""
+        self._finish.callback(finish, *arguments)
 
     def hold(self, fd: int) -> int:
         """Keep a descriptor open until the end."""
@@ -172,11 +175,21 @@ def unload(pin_path: Path) -> list[str]:
             if interfaces.detach(interface, pins.root):
                 changes.append(f"tc ingress of {interface.name}")
         for program in reversed(CGROUP_PROGRAMS):
-            if pins.link(program).exists():
-                pins.link(program).unlink()
+            ended = [_end_link(pin) for pin in (pins.link(program), bpf.beside(pins.link(program)))]
+            if any(ended):
                 changes.append(f"{program.does} ({program.name})")
         pins.remove()
     return changes
+
+
+def _end_link(pin: Path) -> bool:
+    """Take off what is attached by this link. False where there is none."""
+    if not pin.exists():
+        return False
+    with bpf.opened(pin) as link:
+        bpf.link_detach(link)  # as long as it is pinned: who is killed now can find it again
+    pin.unlink()
+    return True
 
 
 def in_force(settings: Settings) -> Settings:
@@ -299,6 +312,7 @@ def _apply(plane: DataPlane, settings: Settings, steps: Steps) -> Iterator[str]:
 def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps) -> Iterator[str]:
     folder = steps.hold(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY))
     for program in CGROUP_PROGRAMS:
+        _end_link(bpf.beside(pins.link(program)))  # of a loader that was killed
         if program not in programs:
             yield from _take_off(pins.link(program), program, steps)
             continue
@@ -313,15 +327,18 @@ def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps
 
 
 def _take_off(pin: Path, program: Program, steps: Steps) -> Iterator[str]:
-    """Let go of a program that is not wanted any more. Its link ends with the steps."""
+    """Let go of a program that is not wanted any more. It runs until the steps end."""
     if pin.exists():
-        _unpin(pin, steps)
+        steps.on_success(bpf.link_detach, _unpin(pin, steps))
         yield f"{program.name} taken off: {program.does}"
 
 
-def _unpin(pin: Path, steps: Steps) -> None:
-    steps.on_failure(bpf.pin, steps.hold(bpf.get(pin)), pin)
+def _unpin(pin: Path, steps: Steps) -> int:
+    """What was pinned, held until the steps end."""
+    fd = steps.hold(bpf.get(pin))
+    steps.on_failure(bpf.pin, fd, pin)
     pin.unlink()
+    return fd
 
 
 def _reason(error: OSError) -> str:
@@ -345,11 +362,14 @@ def _attach_program(pin: Path, program: Program, fd: int, cgroup: int, steps: St
         steps.on_failure(bpf.link_update, link, steps.hold(bpf.program_by_id(info.program_id)))
         bpf.link_update(link, fd)
         return True
+    new = steps.hold(bpf.link_create(fd, cgroup, program.attach))
+    steps.on_failure(bpf.link_detach, new)
     if link is None:
         steps.on_failure(_remove_pin, pin)
     else:
         steps.on_failure(bpf.pin, link, pin)
-    bpf.pin(steps.hold(bpf.link_create(fd, cgroup, program.attach)), pin)
+        steps.on_success(bpf.link_detach, link)
+    bpf.pin(new, pin)
     return True
 
 

@@ -148,6 +148,15 @@ def link_update(link: int, program: int) -> None:
     _checked(_libbpf().bpf_link_update(link, program, None))
 
 
+def link_detach(link: int) -> None:
+    """Take a link's program off at once, whoever else holds the link. One whose cgroup is gone is off already.
+
+    A link ends by itself when its last pin and descriptor go, but some milliseconds later: the kernel leaves it to a
+    work queue.
+    """
+    _checked(_libbpf().bpf_link_detach(link))
+
+
 def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
     """The value under a key, or None."""
     value = ctypes.create_string_buffer(value_size)

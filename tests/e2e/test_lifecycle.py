@@ -73,6 +73,57 @@ def test_unload_leaves_nothing(ipvsca: Ipvsca, picture: Picture) -> None:
     assert ipvsca.run("unload").stdout == "nothing was loaded\n"
 
 
+@contextmanager
+def links_held(ipvsca: Ipvsca) -> Iterator[None]:
+    """Somebody else, like a tool that watches links, has them all open: none ends as its pin goes."""
+    with ExitStack() as stack:
+        for pin in (Pins.at(ipvsca.pin_path).root / "links").iterdir():
+            stack.enter_context(bpf.opened(pin))
+        yield
+
+
+def test_all_is_off_once_unload_has_ended(ipvsca: Ipvsca, picture: Picture) -> None:
+    before = picture()
+    ipvsca.run("load")
+    with links_held(ipvsca):
+        ipvsca.run("unload")
+        assert picture() == before
+
+
+def test_what_a_load_takes_off_is_off_once_it_has_ended(lab: Lab, ipvsca: Ipvsca, picture: Picture) -> None:
+    """One program is not wanted any more; then all of them move to another cgroup."""
+    before = picture()
+    with ipvsca.loaded(lookup_calls=True):
+        with links_held(ipvsca):
+            ipvsca.configure(lookup_calls=False)
+            ipvsca.run("load")
+            assert {hook for hook, _ in picture().cgroup} == {program.attach for program in CGROUP_PROGRAMS}
+        with links_held(ipvsca):
+            ipvsca.configure(cgroup=str(lab.cgroup.parent))
+            ipvsca.run("load")
+            assert picture().cgroup == before.cgroup
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_a_link_that_a_killed_loader_had_not_named_yet(lab: Lab, ipvsca: Ipvsca, picture: Picture, verb: str) -> None:
+    """It was to attach to another cgroup, and got no further than to pin one link there under its first name."""
+    before = picture()
+    ipvsca.run("load")
+    loaded, pins, program = picture(), Pins.at(ipvsca.pin_path), CGROUP_PROGRAMS[0]
+    assert program.attach is not None
+    folder = os.open(lab.cgroup.parent, os.O_RDONLY | os.O_DIRECTORY)
+    with bpf.opened(pins.program(program)) as fd:
+        link = bpf.link_create(fd, folder, program.attach)
+    bpf.pin(link, bpf.beside(pins.link(program)))
+    assert bpf.link_info(link).cgroup_id
+    ipvsca.run(verb)
+    assert not bpf.link_info(link).cgroup_id
+    os.close(link)
+    os.close(folder)
+    assert picture() == (loaded if verb == "load" else before)
+    ipvsca.run("unload")
+
+
 def test_load_twice_changes_nothing(ipvsca: Ipvsca, picture: Picture) -> None:
     with ipvsca.loaded():
         before = picture()
@@ -302,6 +353,9 @@ class Step:
     call: int
     calls: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.call}"
+
     @contextmanager
     def failing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         works = getattr(self.owner, self.name)
@@ -333,7 +387,7 @@ STEPS = [
     Step(Interfaces, "_place", 1),
     Step(loader, "_commit", 1),
 ]
-every_step = pytest.mark.parametrize("step", STEPS, ids=[f"{step.name} {step.call}" for step in STEPS])
+every_step = pytest.mark.parametrize("step", STEPS, ids=str)
 
 
 @every_step
@@ -393,3 +447,17 @@ def test_a_replacement_that_fails_at_any_step_changes_nothing(
             assert ipvsca.json("get")["tcp_timeout"]["value"] == wanted.tcp_timeout
         else:
             step.was_not_reached()
+
+
+@pytest.mark.parametrize("step", [Step(bpf, "link_create", LINKS), Step(loader, "_attach_to_interfaces", 1)], ids=str)
+def test_a_move_to_another_cgroup_that_fails_at_any_step_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, lab: Lab, ipvsca: Ipvsca, picture: Picture, step: Step
+) -> None:
+    there = partial(KernelState.of, lab.server, lab.cgroup.parent, lab.bpffs)
+    wanted = settings.read_file(ipvsca.config)
+    with ipvsca.loaded(), ipvsca.namespace.entered(), step.failing(monkeypatch):
+        before, before_there = picture(), there()
+        with pytest.raises(Broken):
+            loader.load(replace(wanted, cgroup=str(lab.cgroup.parent)))
+        assert picture() == before
+        assert there() == before_there

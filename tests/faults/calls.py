@@ -29,7 +29,7 @@ _TRACED = "bpf,?mkdir,mkdirat,?rename,?renameat,renameat2,?rmdir,?unlink,unlinka
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*)")
 _FAILED = re.compile(r"\) += -1 ")
 _LASTING = re.compile(
-    r"BPF_(OBJ_PIN|LINK_CREATE|LINK_UPDATE|MAP_UPDATE_ELEM|MAP_UPDATE_BATCH|MAP_DELETE_ELEM)|RTM_(NEW|DEL)"
+    r"BPF_(OBJ_PIN|LINK_CREATE|LINK_UPDATE|LINK_DETACH|MAP_UPDATE_ELEM|MAP_UPDATE_BATCH|MAP_DELETE_ELEM)|RTM_(NEW|DEL)"
 )
 _OF_THE_PROCESS = re.compile(r"BPF_(MAP_CREATE|PROG_LOAD)")  # gone with it, but they may fail
 
