@@ -27,6 +27,7 @@ from tests.e2e.datagrams import (
     SERVER_PORT,
     SERVICE_PORT,
     UNANNOUNCED,
+    UNUSED_NS,
     Datagrams,
     assert_restored,
     assert_untouched,
@@ -209,7 +210,7 @@ def test_doubt_lasts_as_long_as_datagrams_come_to_one_of_two_addresses(
         keys = [key for key, _ in table.items() if key.director == Endpoint(LIP, lport)]
         for key in keys:
             entry = table.get(key)
-            entry.used_ns -= 100 * NANOSECONDS
+            entry.used_ns -= UNUSED_NS
             table.put(key, entry)
         begun_ns = time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
         clients["s"].send(b"?")

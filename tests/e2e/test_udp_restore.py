@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from ipvsca.address import Endpoint
-from ipvsca.dataplane import NANOSECONDS, DataPlane
-from tests.e2e.datagrams import SERVER_PORT, SERVICE_PORT, Datagrams
+from ipvsca.dataplane import DataPlane
+from tests.e2e.datagrams import SERVER_PORT, SERVICE_PORT, UNUSED_NS, Datagrams
 from tests.e2e.puppet import Puppet, puppet
 from tests.e2e.traffic import own_address
 from tests.lab import addresses as a
@@ -84,7 +84,7 @@ def test_receiving_keeps_a_flow_alive(datagrams: Datagrams, ipvsca: Ipvsca) -> N
     with exchange(datagrams) as (server, client, _, lip), ipvsca.having(*OFF), DataPlane(ipvsca.pin_path) as plane:
         table = plane.table("flows")
         ((key, known),) = [item for item in plane.flows() if as_tuple(item[0].director) == lip]
-        known.used_ns -= 100 * NANOSECONDS
+        known.used_ns -= UNUSED_NS
         table.put(key, known)
         begun_ns = time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE)
         client.send(b"again")
