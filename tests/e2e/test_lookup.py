@@ -24,7 +24,17 @@ from tests.apps.dpvs_lookup import TCP_LOOKUP, UDP_LOOKUP, Lookup, SeenByLookup,
 from tests.apps.seen import v4_mapped
 from tests.e2e.datagrams import ANY, BOUND, DUAL, IPV6_ON_DUAL, SERVER_PORT, SERVICE_PORT, Datagrams
 from tests.e2e.datagrams import IPV6 as UDP_IPV6
-from tests.e2e.getsockopt import NAT64_PEER, NAT64_SIZE, UOA_LOOKUP, UOA_SIZE, Caller, calling, real, uoa
+from tests.e2e.getsockopt import (
+    NAT64_PEER,
+    NAT64_SIZE,
+    UOA_LOOKUP,
+    UOA_SIZE,
+    Caller,
+    calling,
+    of_full_lookups,
+    real,
+    uoa,
+)
 from tests.e2e.traffic import (
     DUAL_V4,
     IPV4,
@@ -73,6 +83,7 @@ def failed(error: int, length: int = UOA_SIZE) -> Lookup:
 # A server that was written for DPVS: the usual way.
 
 
+@of_full_lookups
 @pytest.mark.parametrize("way", [BOUND, ANY, DUAL], ids=str)
 def test_the_client_of_an_announced_flow(datagrams: Datagrams, loaded: Ipvsca, way: Way) -> None:
     """Asked with what recvfrom gave, the client itself, and with LIP:lport."""
@@ -94,6 +105,7 @@ def test_the_client_of_an_announced_flow(datagrams: Datagrams, loaded: Ipvsca, w
                 )
 
 
+@of_full_lookups
 @pytest.mark.parametrize("way", [BOUND, ANY, DUAL, UDP_IPV6, IPV6_ON_DUAL], ids=str)
 def test_a_flow_of_which_nothing_is_known(datagrams: Datagrams, loaded: Ipvsca, way: Way) -> None:
     with datagrams.serving(UDP_LOOKUP, way):
@@ -130,6 +142,7 @@ def learn(loaded: Ipvsca, flow: tuple[Endpoint, Endpoint], client: Endpoint) -> 
         plane.table("hints").put(ONLY, used)
 
 
+@of_full_lookups
 @pytest.mark.parametrize(
     ("way", "client"),
     [
@@ -176,6 +189,7 @@ def one_flow(datagrams: Datagrams, bound_to: str = "0.0.0.0") -> Iterator[tuple[
         yield call, own, datagrams.director.connection(own).local
 
 
+@of_full_lookups
 @pytest.mark.parametrize("bound_to", ["0.0.0.0", str(RIP)])
 def test_whom_a_lookup_names(datagrams: Datagrams, loaded: Ipvsca, bound_to: str) -> None:
     with one_flow(datagrams, bound_to) as (call, client, lip):
@@ -191,6 +205,7 @@ def test_whom_a_lookup_names(datagrams: Datagrams, loaded: Ipvsca, bound_to: str
             assert call.uoa("s", lip, SERVER_PORT, family=family) == errno.EINVAL
 
 
+@of_full_lookups
 def test_a_socket_that_is_there_to_ask_only(datagrams: Datagrams, loaded: Ipvsca) -> None:
     with one_flow(datagrams, str(RIP)) as (call, client, lip):
         call.run("t = socket(AF_INET, SOCK_DGRAM)")
@@ -201,6 +216,7 @@ def test_a_socket_that_is_there_to_ask_only(datagrams: Datagrams, loaded: Ipvsca
         assert call.uoa("t", lip, SERVER_PORT + 1) == errno.ENOENT
 
 
+@of_full_lookups
 def test_nobody_asks_about_the_flows_of_another_port(datagrams: Datagrams, loaded: Ipvsca) -> None:
     with one_flow(datagrams) as (call, client, lip):
         call.run("t = socket(AF_INET, SOCK_DGRAM)")
@@ -215,6 +231,7 @@ def test_nobody_asks_about_the_flows_of_another_port(datagrams: Datagrams, loade
             assert call.uoa("u", lip, SERVER_PORT, daddr) == errno.ENOENT
 
 
+@of_full_lookups
 def test_buffers_of_any_size(datagrams: Datagrams, loaded: Ipvsca) -> None:
     with one_flow(datagrams) as (call, client, lip):
         asked = uoa(lip, SERVER_PORT)
@@ -227,6 +244,7 @@ def test_buffers_of_any_size(datagrams: Datagrams, loaded: Ipvsca) -> None:
             assert buffer[UOA_SIZE:] == data[UOA_SIZE:]
 
 
+@of_full_lookups
 def test_a_buffer_that_is_not_there(datagrams: Datagrams, loaded: Ipvsca) -> None:
     with one_flow(datagrams) as (call, _, _), loaded.counted(getsockopt_unreadable=2):
         for address in (0, 8):
@@ -237,6 +255,7 @@ def test_a_buffer_that_is_not_there(datagrams: Datagrams, loaded: Ipvsca) -> Non
             assert call.run("ctypes.get_errno()") == errno.ENOPROTOOPT
 
 
+@of_full_lookups
 def test_a_flow_that_is_ambiguous(datagrams: Datagrams, loaded: Ipvsca) -> None:
     """One LIP:lport for two clients on two of our addresses: who says which is answered."""
     lport, other_port = next(_lports), SERVICE_PORT + 1
@@ -278,6 +297,7 @@ def test_a_flow_that_is_ambiguous(datagrams: Datagrams, loaded: Ipvsca) -> None:
             call.run("s.close()")
 
 
+@of_full_lookups
 def test_a_flow_that_is_past_its_time(datagrams: Datagrams, loaded: Ipvsca) -> None:
     """However often it was asked about: a lookup is no use of a flow."""
     with loaded.having("udp_timeout", "1"), one_flow(datagrams) as (call, client, lip):
@@ -309,6 +329,7 @@ def test_the_client_of_a_nat64_connection(traffic: Traffic, loaded: Ipvsca, way:
     assert seen == SeenByLookup(shown, {"nat64": Lookup(client, 0, NAT64_SIZE)})
 
 
+@of_full_lookups
 @pytest.mark.parametrize("way", [IPV4, DUAL_V4, IPV6], ids=str)
 def test_a_connection_that_is_not_nat64(traffic: Traffic, loaded: Ipvsca, way: Way) -> None:
     with loaded.counted(getsockopt_not_nat64=1):
@@ -316,6 +337,7 @@ def test_a_connection_that_is_not_nat64(traffic: Traffic, loaded: Ipvsca, way: W
     assert seen == SeenByLookup(way.shown(client), {"nat64": failed(errno.EFAULT, NAT64_SIZE)})
 
 
+@of_full_lookups
 @pytest.mark.parametrize("way", [IPV4, DUAL_V4, IPV6, NAT64_ON_IPV4], ids=str)
 def test_a_connection_of_which_nothing_is_known(traffic: Traffic, loaded: Ipvsca, way: Way) -> None:
     with loaded.counted(getsockopt_unknown=1):
@@ -323,6 +345,7 @@ def test_a_connection_of_which_nothing_is_known(traffic: Traffic, loaded: Ipvsca
     assert seen == SeenByLookup(way.shown(lip), {"nat64": failed(errno.EINVAL, NAT64_SIZE)})
 
 
+@of_full_lookups
 def test_nat64_in_buffers_of_any_size(traffic: Traffic, loaded: Ipvsca) -> None:
     """The structure has 18 bytes; C makes them 20, and so does toa.ko."""
     traffic.direct(NAT64_ON_IPV4, Toa())
@@ -341,6 +364,7 @@ def test_nat64_in_buffers_of_any_size(traffic: Traffic, loaded: Ipvsca) -> None:
                 assert call("c", 0, NAT64_PEER, bytes(size)) == (0, 20, told.ljust(size, b"\0"))
 
 
+@of_full_lookups
 def test_nat64_on_a_socket_that_is_not_connected(traffic: Traffic, loaded: Ipvsca) -> None:
     traffic.direct(NAT64_ON_IPV4, Toa())
     data = b"\xaa" * NAT64_SIZE
