@@ -327,18 +327,15 @@ def _attach_to_cgroup(pins: Pins, programs: Programs, cgroup: Path, steps: Steps
 
 
 def _take_off(pin: Path, program: Program, steps: Steps) -> Iterator[str]:
-    """Let go of a program that is not wanted any more. It runs until the steps end."""
+    """Take off a program that is not wanted any more, once no step fails any more."""
     if pin.exists():
-        steps.on_success(bpf.link_detach, _unpin(pin, steps))
+        steps.on_success(_end_link, pin)
         yield f"{program.name} taken off: {program.does}"
 
 
-def _unpin(pin: Path, steps: Steps) -> int:
-    """What was pinned, held until the steps end."""
-    fd = steps.hold(bpf.get(pin))
-    steps.on_failure(bpf.pin, fd, pin)
+def _unpin(pin: Path, steps: Steps) -> None:
+    steps.on_failure(bpf.pin, steps.hold(bpf.get(pin)), pin)
     pin.unlink()
-    return fd
 
 
 def _reason(error: OSError) -> str:

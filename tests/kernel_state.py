@@ -18,6 +18,9 @@ from ipvsca.kernel import bpf
 from ipvsca.kernel.programs import AttachType
 from tests.lab.namespace import Namespace
 
+KERNEL = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+"""The running kernel's version, as far as it says what it can do: 6, 18."""
+
 TIMEOUT_S = 10.0
 
 SHOW = """\

@@ -51,7 +51,7 @@ class ProgramInfo(ctypes.Structure):
 
 
 class LinkInfo(ctypes.Structure):
-    """struct bpf_link_info (linux/bpf.h) for a link to a cgroup. `cgroup_id` is 0 once the cgroup is gone."""
+    """struct bpf_link_info (linux/bpf.h) for a link to a cgroup. `cgroup_id` is 0: it is gone, or the link detached."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),

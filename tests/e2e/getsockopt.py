@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from ipvsca.address import Endpoint
 from tests.e2e.puppet import Puppet, puppet
+from tests.kernel_state import KERNEL
 from tests.lab.topology import Lab
 
 UOA_LOOKUP, NAT64_PEER = 2048, 4096
@@ -23,7 +23,6 @@ UOA = struct.Struct("=H16s16s2s2sH16s2s")  # families in host byte order
 QUESTION_SIZE = 38
 """Of UOA, what is asked."""
 
-KERNEL = tuple(map(int, platform.release().split(".")[:2]))
 READS_QUESTIONS, CHOOSES_ERRORS = KERNEL >= (5, 15), KERNEL >= (5, 18)
 """Whether this kernel's programs can read what a lookup asks, and choose the error of one that fails."""
 of_questions = pytest.mark.skipif(not READS_QUESTIONS, reason="needs: Linux 5.15, whose programs read what is asked")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
+from tests.kernel_state import KERNEL
 
 # Before Linux 5.11 maps count as locked memory of their user; to later kernels that limit means nothing.
-MAPS_ARE_LOCKED_MEMORY = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 11)
+MAPS_ARE_LOCKED_MEMORY = KERNEL < (5, 11)
 MEMORY = ["prlimit", "--memlock=unlimited"] if MAPS_ARE_LOCKED_MEMORY else []
 
 

@@ -111,15 +111,15 @@ def test_a_link_that_a_killed_loader_had_not_named_yet(lab: Lab, ipvsca: Ipvsca,
     ipvsca.run("load")
     loaded, pins, program = picture(), Pins.at(ipvsca.pin_path), CGROUP_PROGRAMS[0]
     assert program.attach is not None
-    folder = os.open(lab.cgroup.parent, os.O_RDONLY | os.O_DIRECTORY)
-    with bpf.opened(pins.program(program)) as fd:
-        link = bpf.link_create(fd, folder, program.attach)
-    bpf.pin(link, bpf.beside(pins.link(program)))
-    assert bpf.link_info(link).cgroup_id
-    ipvsca.run(verb)
-    assert not bpf.link_info(link).cgroup_id
-    os.close(link)
-    os.close(folder)
+    with ExitStack() as stack:
+        folder = os.open(lab.cgroup.parent, os.O_RDONLY | os.O_DIRECTORY)
+        stack.callback(os.close, folder)
+        link = bpf.link_create(stack.enter_context(bpf.opened(pins.program(program))), folder, program.attach)
+        stack.callback(os.close, link)
+        bpf.pin(link, bpf.beside(pins.link(program)))
+        assert bpf.link_info(link).cgroup_id
+        ipvsca.run(verb)
+        assert not bpf.link_info(link).cgroup_id
     assert picture() == (loaded if verb == "load" else before)
     ipvsca.run("unload")
 
@@ -387,6 +387,7 @@ STEPS = [
     Step(Interfaces, "_place", 1),
     Step(loader, "_commit", 1),
 ]
+MOVING = [Step(bpf, "link_create", LINKS), Step(bpf, "pin", LINKS), Step(loader, "_attach_to_interfaces", 1)]
 every_step = pytest.mark.parametrize("step", STEPS, ids=str)
 
 
@@ -449,7 +450,7 @@ def test_a_replacement_that_fails_at_any_step_changes_nothing(
             step.was_not_reached()
 
 
-@pytest.mark.parametrize("step", [Step(bpf, "link_create", LINKS), Step(loader, "_attach_to_interfaces", 1)], ids=str)
+@pytest.mark.parametrize("step", MOVING, ids=str)
 def test_a_move_to_another_cgroup_that_fails_at_any_step_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, lab: Lab, ipvsca: Ipvsca, picture: Picture, step: Step
 ) -> None:
