@@ -26,6 +26,7 @@ from tests.e2e.datagrams import (
     ANY,
     SERVER_PORT,
     SERVICE_PORT,
+    SHORT,
     UNANNOUNCED,
     UNUSED_NS,
     Datagrams,
@@ -205,7 +206,11 @@ def test_doubt_lasts_as_long_as_datagrams_come_to_one_of_two_addresses(
     datagrams: Datagrams, ipvsca: Ipvsca, lport: int
 ) -> None:
     """Though their socket is in no doubt: otherwise a flow that is in use is not found one day."""
-    with two_addresses(datagrams, lport) as (server, clients), DataPlane(ipvsca.pin_path) as plane:
+    with (
+        two_addresses(datagrams, lport) as (server, clients),
+        ipvsca.having(*SHORT),
+        DataPlane(ipvsca.pin_path) as plane,
+    ):
         table = plane.table("flows")
         keys = [key for key, _ in table.items() if key.director == Endpoint(LIP, lport)]
         for key in keys:

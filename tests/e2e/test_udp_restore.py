@@ -11,7 +11,7 @@ import pytest
 
 from ipvsca.address import Endpoint
 from ipvsca.dataplane import DataPlane
-from tests.e2e.datagrams import SERVER_PORT, SERVICE_PORT, UNUSED_NS, Datagrams
+from tests.e2e.datagrams import SERVER_PORT, SERVICE_PORT, SHORT, UNUSED_NS, Datagrams
 from tests.e2e.puppet import Puppet, puppet
 from tests.e2e.traffic import own_address
 from tests.lab import addresses as a
@@ -81,7 +81,12 @@ def test_switched_back_on_a_way_back_is_known_again(datagrams: Datagrams, ipvsca
 
 
 def test_receiving_keeps_a_flow_alive(datagrams: Datagrams, ipvsca: Ipvsca) -> None:
-    with exchange(datagrams) as (server, client, _, lip), ipvsca.having(*OFF), DataPlane(ipvsca.pin_path) as plane:
+    with (
+        exchange(datagrams) as (server, client, _, lip),
+        ipvsca.having(*OFF),
+        ipvsca.having(*SHORT),
+        DataPlane(ipvsca.pin_path) as plane,
+    ):
         table = plane.table("flows")
         ((key, known),) = [item for item in plane.flows() if as_tuple(item[0].director) == lip]
         known.used_ns -= UNUSED_NS
