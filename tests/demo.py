@@ -193,8 +193,7 @@ class Stage:
 
     def local(self, service: Service, client: Endpoint) -> Endpoint:
         """LIP:lport under which this client came to the real server."""
-        known = {(each.vip, each.client): each.local for each in self.director.connections()}
-        return known[service.vip, client]
+        return self.director.locals_towards(service.vip)[client]
 
     def visits(self, named: Named) -> bool:
         """A table of everybody's request, for either server; whether its log names whom it should in each."""

@@ -51,7 +51,7 @@ class ProgramInfo(ctypes.Structure):
 
 
 class LinkInfo(ctypes.Structure):
-    """struct bpf_link_info (linux/bpf.h) for a link to a cgroup. `cgroup_id` is 0: it is gone, or the link detached."""
+    """struct bpf_link_info (linux/bpf.h), for a cgroup's link. `cgroup_id` is 0 once that is gone, or the link off."""
 
     _fields_ = [
         ("type", ctypes.c_uint32),
