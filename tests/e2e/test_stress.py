@@ -16,7 +16,7 @@ from tests.kernel_state import wait_until
 from tests.stress.churn import Churn
 from tests.stress.floods import FLOODS, withstand
 from tests.stress.served import network_counts
-from tests.stress.traffic import connecting, exchanging
+from tests.stress.traffic import are_running, connecting, exchanging
 
 NAMED = {flood.name: flood for flood in FLOODS}
 MANY = 1_000
@@ -109,3 +109,16 @@ def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
     assert connections.missing > 0
     assert datagrams.missing > 0
     assert connections.right == connections.wrong == datagrams.right == datagrams.wrong == 0
+
+
+def test_a_client_that_dies_is_told_and_not_awaited(stage: Stage) -> None:
+    """Churn goes on until so many clients were served: of one that is dead there will be no more."""
+    with apps.accept_loop(stage), pytest.raises(RuntimeError, match="before it was told to, with status -9"):
+        _serve_one_that_dies(stage)
+
+
+def _serve_one_that_dies(stage: Stage) -> None:
+    with connecting(stage, True, Judged().add) as client:
+        assert are_running(client)
+        client.kill()
+        assert wait_until(lambda: not are_running(client))

@@ -22,7 +22,7 @@ from tests.bench.stage import Stage
 from tests.rig import REPOSITORY, Ipvsca, other_version
 from tests.stress.command import play
 from tests.stress.served import Served, all_shown
-from tests.stress.traffic import connecting, exchanging
+from tests.stress.traffic import are_running, connecting, exchanging
 
 FULL_CONNECTIONS, FULL_DATAGRAMS = 500_000, 2_000_000
 FLOWS = 10_000
@@ -83,11 +83,11 @@ class Churn:
         connections_before, datagrams_before = _restored(stage.ipvsca.counts())
         with (
             stage.naming_clients(where, until_answered=True),
-            connecting(stage, True, served.connections.add),
-            exchanging(stage, FLOWS, served.datagrams.add),
+            connecting(stage, True, served.connections.add) as connects,
+            exchanging(stage, FLOWS, served.datagrams.add) as exchanges,
         ):
             connected = exchanged = 0
-            while connected < connections or exchanged < datagrams:
+            while (connected < connections or exchanged < datagrams) and are_running(connects, exchanges):
                 self._disturb()
                 now = _restored(stage.ipvsca.counts())
                 connected, exchanged = now[0] - connections_before, now[1] - datagrams_before

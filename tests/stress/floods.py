@@ -31,7 +31,7 @@ from tests.kernel_state import wait_until
 from tests.rig import Ipvsca
 from tests.stress.command import play
 from tests.stress.served import all_shown, dropped_by_link
-from tests.stress.traffic import connecting, exchanging
+from tests.stress.traffic import are_running, connecting, exchanging
 
 FULL = 1_000_000
 MEANWHILE = 5
@@ -139,11 +139,14 @@ def fill_connects(stage: Stage, connections: int) -> Withstood:
     with (
         all_shown(stage, "connections") as served,
         apps.accept_loop(stage),
-        exchanging(stage, FLOWS, served.datagrams.add),
+        exchanging(stage, FLOWS, served.datagrams.add) as exchanges,
     ):
         before, began = restored(), time.monotonic()
-        with stage.naming_clients(Where.ACK, until_answered=True), connecting(stage, True, served.connections.add):
-            while restored() < before + connections:
+        with (
+            stage.naming_clients(Where.ACK, until_answered=True),
+            connecting(stage, True, served.connections.add) as connects,
+        ):
+            while restored() < before + connections and are_running(connects, exchanges):
                 time.sleep(LOOK_EVERY_S)
         rate = connections / (time.monotonic() - began)
     with DataPlane(stage.ipvsca.pin_path) as plane:

@@ -21,7 +21,7 @@ FLOWS_LIP = LIPS[1]
 
 
 @contextmanager
-def connecting(stage: Stage, restored: bool, judge: Judge) -> Iterator[None]:
+def connecting(stage: Stage, restored: bool, judge: Judge) -> Iterator[Popen[str]]:
     """One TCP connection after the other inside the block, some at once, to an accept_loop() that is there.
 
     The server has to see the client that belongs to each one's source, or where it is not restored the source itself.
@@ -29,13 +29,13 @@ def connecting(stage: Stage, restored: bool, judge: Judge) -> Iterator[None]:
     end = [str(RIP), str(BARE_PORT), "restored" if restored else "not"]
     argv: list[str | Path] = [stage.program("connections"), *end, str(NO_END_S), "", *map(str, LIPS)]
     with _running(stage, argv) as client:
-        yield
+        yield client
         right, wrong, missing, failed, _ = _ended(client)
         judge(Judged(int(right), int(wrong), int(missing), int(failed)))
 
 
 @contextmanager
-def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[None]:
+def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[Popen[str]]:
     """Datagrams of so many announced flows inside the block, each answered, in turn and some at once."""
     announce(stage, flows, FLOWS_LIP)
     end = [RIP, UDP_PORT, FLOWS_LIP, FIRST_LPORT, flows, NO_END_S]
@@ -43,9 +43,14 @@ def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[None]:
         udp_echo(stage, True, judge),
         _running(stage, [stage.program("datagrams"), *map(str, end)]) as client,
     ):
-        yield
+        yield client
         _, lost, _ = _ended(client)
         judge(Judged(failed=int(lost)))
+
+
+def are_running(*clients: Popen[str]) -> bool:
+    """Where one does not run any more, what is to come of it will not come; its block tells why."""
+    return all(client.poll() is None for client in clients)
 
 
 @contextmanager
@@ -66,9 +71,11 @@ def _catches(pid: int, number: int) -> bool:
 
 
 def _ended(client: Popen[str]) -> list[str]:
-    """What a client says once it is told to stop. Raises RuntimeError with its complaint where it has ended before."""
+    """What a client says once it is told to stop. Raises RuntimeError with its complaint where it failed."""
+    was_running = are_running(client)
     client.terminate()
     said, complaint = client.communicate(timeout=END_TIMEOUT_S)
-    if client.returncode:
-        raise RuntimeError(f"a client ended with status {client.returncode}: {complaint}")
+    if client.returncode or not was_running:
+        when = "when" if was_running else "before"
+        raise RuntimeError(f"a client ended {when} it was told to, with status {client.returncode}: {complaint}")
     return said.split()
