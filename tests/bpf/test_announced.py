@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Mapping
+from ctypes import c_int64
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_network
 
@@ -308,7 +309,8 @@ class Known:
         return {key: flows.says(entry) for key, entry in flows.stored(self._plane)}
 
     def used_ns(self) -> dict[Key, int]:
-        return {key: entry.used_ns for key, entry in flows.stored(self._plane)}
+        """By CLOCK_MONOTONIC; below 0 what an entry says that is older than the machine is up."""
+        return {key: c_int64(entry.used_ns).value for key, entry in flows.stored(self._plane)}
 
     def present(self) -> int:
         """How many flows there are: what only tells that there are several is none."""
