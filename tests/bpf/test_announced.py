@@ -309,7 +309,7 @@ class Known:
         return {key: flows.says(entry) for key, entry in flows.stored(self._plane)}
 
     def used_ns(self) -> dict[Key, int]:
-        """By CLOCK_MONOTONIC; below 0 what an entry says that is older than the machine is up."""
+        """By CLOCK_MONOTONIC; below 0 where it was before the machine was started."""
         return {key: c_int64(entry.used_ns).value for key, entry in flows.stored(self._plane)}
 
     def present(self) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -13,10 +16,11 @@ from tests.bench.programs import Where
 from tests.bench.records import Judged
 from tests.bench.stage import Stage
 from tests.kernel_state import wait_until
+from tests.stress import churn
 from tests.stress.churn import Churn
 from tests.stress.floods import FLOODS, withstand
 from tests.stress.served import network_counts
-from tests.stress.traffic import are_running, connecting, exchanging
+from tests.stress.traffic import Judge, are_running, connecting, exchanging
 
 NAMED = {flood.name: flood for flood in FLOODS}
 MANY = 1_000
@@ -111,14 +115,19 @@ def test_whoever_is_not_shown_is_missed(stage: Stage) -> None:
     assert connections.right == connections.wrong == datagrams.right == datagrams.wrong == 0
 
 
-def test_a_client_that_dies_is_told_and_not_awaited(stage: Stage) -> None:
+def test_a_client_that_dies_is_told_and_not_awaited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Churn goes on until so many clients were served: of one that is dead there will be no more."""
-    with apps.accept_loop(stage), pytest.raises(RuntimeError, match="before it was told to, with status -9"):
-        _serve_one_that_dies(stage)
+    monkeypatch.setattr(churn, "connecting", _dying)
+    monkeypatch.setattr(churn, "other_version", Path)  # there is one already
+    monkeypatch.setattr(Churn, "_disturb", lambda _: pytest.fail("a dead client was awaited"))
+    with pytest.raises(RuntimeError, match="before it was told to, with status -9"):
+        Churn(stage, named_in=[Where.ACK]).run(MANY, MANY)
 
 
-def _serve_one_that_dies(stage: Stage) -> None:
-    with connecting(stage, True, Judged().add) as client:
+@contextmanager
+def _dying(stage: Stage, restored: bool, judge: Judge) -> Iterator[Popen[str]]:
+    with connecting(stage, restored, judge) as client:
         assert are_running(client)
         client.kill()
         assert wait_until(lambda: not are_running(client))
+        yield client

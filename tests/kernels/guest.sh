@@ -21,7 +21,7 @@ if [ ! -d "$FOLDER" ]; then # it is in /tmp
 fi
 modprobe tun # the kernel loads all others when they are asked for
 ip link set lo up
-ulimit -Hn 524288 # as systemd does
+ulimit -Hn 524288 # as systemd does: the kernel's own 4,096 are too few for 10,000 sockets
 stty -F /dev/ttyS1 raw
 (cd "$FOLDER" && eval "$COMMAND") </dev/null >/dev/ttyS1 2>&1
 echo "exit status $?" >/dev/ttyS1

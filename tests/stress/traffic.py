@@ -25,6 +25,7 @@ def connecting(stage: Stage, restored: bool, judge: Judge) -> Iterator[Popen[str
     """One TCP connection after the other inside the block, some at once, to an accept_loop() that is there.
 
     The server has to see the client that belongs to each one's source, or where it is not restored the source itself.
+    Gives the process that connects.
     """
     end = [str(RIP), str(BARE_PORT), "restored" if restored else "not"]
     argv: list[str | Path] = [stage.program("connections"), *end, str(NO_END_S), "", *map(str, LIPS)]
@@ -36,7 +37,10 @@ def connecting(stage: Stage, restored: bool, judge: Judge) -> Iterator[Popen[str
 
 @contextmanager
 def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[Popen[str]]:
-    """Datagrams of so many announced flows inside the block, each answered, in turn and some at once."""
+    """Datagrams of so many announced flows inside the block, each answered, in turn and some at once.
+
+    Gives the process that sends them.
+    """
     announce(stage, flows, FLOWS_LIP)
     end = [RIP, UDP_PORT, FLOWS_LIP, FIRST_LPORT, flows, NO_END_S]
     with (
@@ -49,7 +53,7 @@ def exchanging(stage: Stage, flows: int, judge: Judge) -> Iterator[Popen[str]]:
 
 
 def are_running(*clients: Popen[str]) -> bool:
-    """Where one does not run any more, what is to come of it will not come; its block tells why."""
+    """Whether all of them are. If not, stop waiting for them: leaving its block raises what one complained of."""
     return all(client.poll() is None for client in clients)
 
 
@@ -77,5 +81,6 @@ def _ended(client: Popen[str]) -> list[str]:
     said, complaint = client.communicate(timeout=END_TIMEOUT_S)
     if client.returncode or not was_running:
         when = "when" if was_running else "before"
-        raise RuntimeError(f"a client ended {when} it was told to, with status {client.returncode}: {complaint}")
+        reason = complaint if client.returncode else f"its {NO_END_S} seconds are over"
+        raise RuntimeError(f"a client ended {when} it was told to, with status {client.returncode}: {reason}")
     return said.split()
