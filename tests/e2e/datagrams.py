@@ -28,8 +28,9 @@ from tests.lab.topology import Lab
 SERVICE_PORT = 53
 SERVER_PORT = 5300
 
-SHORT = ("udp_timeout", "48")
-UNUSED_NS = (48 // 16 + 1) * NANOSECONDS
+SHORT_S = 48
+SHORT = ("udp_timeout", str(SHORT_S))
+UNUSED_NS = (SHORT_S // 16 + 1) * NANOSECONDS
 """With this timeout a flow not used for so long is written again (REFRESH_SHIFT of bpf/flows.h). With the default one
 it would have to be older than some machines have run."""
 

@@ -61,7 +61,7 @@ def are_running(*clients: Popen[str]) -> bool:
 def _running(stage: Stage, argv: list[str | Path]) -> Iterator[Popen[str]]:
     client: Popen[str] = stage.client.popen(argv, cgroup=stage.client_cgroup, stdout=PIPE, stderr=PIPE, text=True)
     try:
-        assert wait_until(lambda: _catches(client.pid, signal.SIGTERM) or client.poll() is not None)
+        assert wait_until(lambda: _catches(client.pid, signal.SIGTERM) or not are_running(client))
         yield client
     finally:
         client.kill()
