@@ -81,7 +81,7 @@ def vxlan(namespace: Namespace, programs: Mapping[Program, int], pins: Path) -> 
         try:
             namespace.run(["ip", "link", "add", "vxlan0", "type", "vxlan", "id", str(_VXLAN_ID), *ends])
         except subprocess.CalledProcessError:
-            pytest.skip("this kernel has no vxlan devices (CONFIG_VXLAN)")
+            pytest.skip("needs: vxlan devices (CONFIG_VXLAN)")
         namespace.run(["ip", "link", "set", "vxlan0", "address", ADDRESS])
         _attach(namespace, "vxlan0", programs[INGRESS_ETHERNET], pins)
         yield Vxlan(outer)
@@ -112,7 +112,7 @@ def tun(namespace: Namespace, programs: Mapping[Program, int], pins: Path) -> It
 
 def _require() -> None:
     if not TUN.exists():
-        pytest.skip(f"no tun and tap devices: {TUN} is missing")
+        pytest.skip(f"needs: tun and tap devices ({TUN})")
 
 
 def _attach(namespace: Namespace, device: str, program: int, pins: Path) -> None:

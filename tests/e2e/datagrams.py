@@ -19,6 +19,7 @@ from tests.apps.datagrams import SeenDatagram
 from tests.apps.program import Program
 from tests.apps.runner import Running, running
 from tests.apps.udp_catalogue import UDP_APPS, UdpApp
+from tests.definitions import defined
 from tests.e2e.traffic import CLIENTS_AT_ONCE, TIMEOUT_S, Tally, Way, continuously, own_address
 from tests.lab import addresses as a
 from tests.lab.control import Director
@@ -30,9 +31,9 @@ SERVER_PORT = 5300
 
 SHORT_S = 48
 SHORT = ("udp_timeout", str(SHORT_S))
-UNUSED_NS = (SHORT_S // 16 + 1) * NANOSECONDS
-"""With this timeout a flow not used for so long is written again (REFRESH_SHIFT of bpf/flows.h). With the default one
-it would have to be older than some machines have run."""
+UNUSED_NS = ((SHORT_S >> defined("REFRESH_SHIFT")) + 1) * NANOSECONDS
+"""With this timeout a flow not used for so long is written again (bpf/flows.h). With the default one it would have to
+be older than some machines have run."""
 
 BOUND = Way("bound", a.VIP_V4, a.RIPS_V4[0], str(a.RIPS_V4[0]))
 ANY = Way("any", a.VIP_V4, a.RIPS_V4[0], "0.0.0.0")

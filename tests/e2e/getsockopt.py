@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-import pytest
-
 from ipvsca.address import Endpoint
 from tests.e2e.puppet import Puppet, puppet
-from tests.kernel_state import KERNEL
 from tests.lab.topology import Lab
 
 UOA_LOOKUP, NAT64_PEER = 2048, 4096
@@ -22,11 +19,6 @@ UOA_SIZE, NAT64_SIZE = 58, 20
 UOA = struct.Struct("=H16s16s2s2sH16s2s")  # families in host byte order
 QUESTION_SIZE = 38
 """Of UOA, what is asked."""
-
-READS_QUESTIONS, CHOOSES_ERRORS = KERNEL >= (5, 15), KERNEL >= (5, 18)
-"""Whether this kernel's programs can read what a lookup asks, and choose the error of one that fails."""
-of_questions = pytest.mark.skipif(not READS_QUESTIONS, reason="needs: Linux 5.15, whose programs read what is asked")
-of_full_lookups = pytest.mark.skipif(not CHOOSES_ERRORS, reason="needs: Linux 5.18, whose programs choose the error")
 
 RAW = """
 import ctypes

@@ -110,7 +110,7 @@ def test_the_bpf_file_system_is_unmounted_and_mounted_again(
 def test_the_clock_of_the_programs_in_a_time_namespace() -> None:
     """There CLOCK_MONOTONIC is another one: who compared it with the maps' times would take every flow for dead."""
     if not Path("/proc/self/ns/time").exists():
-        pytest.skip("this kernel has no time namespaces (CONFIG_TIME_NS)")
+        pytest.skip("needs: time namespaces (CONFIG_TIME_NS)")
     program = "import time; from ipvsca.kernel import clock; print(clock.now_ns(), time.monotonic_ns())"
     unshare = ["unshare", "--time", "--monotonic", "100000", "--fork"]
     began = time.monotonic_ns()

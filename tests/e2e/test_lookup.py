@@ -31,10 +31,10 @@ from tests.e2e.getsockopt import (
     UOA_SIZE,
     Caller,
     calling,
-    of_full_lookups,
     real,
     uoa,
 )
+from tests.e2e.needs import of_full_lookups
 from tests.e2e.traffic import (
     DUAL_V4,
     IPV4,

@@ -24,20 +24,17 @@ from ipvsca.kernel.programs import LOOKUP, LOOKUP_VARIANTS, AttachType, LookupVa
 from tests.apps.dpvs_lookup import UDP_LOOKUP, Lookup, ask_uoa
 from tests.e2e.datagrams import ANY, SERVER_PORT, SERVICE_PORT, Datagrams
 from tests.e2e.getsockopt import (
-    CHOOSES_ERRORS,
     NAT64_PEER,
     NAT64_SIZE,
     QUESTION_SIZE,
-    READS_QUESTIONS,
     UOA_LOOKUP,
     UOA_SIZE,
     Caller,
     calling,
-    of_full_lookups,
-    of_questions,
     real,
     uoa,
 )
+from tests.e2e.needs import CHOOSES_ERRORS, READS_QUESTIONS, of_full_lookups, of_questions
 from tests.e2e.traffic import own_address
 from tests.kernel_state import KernelState, settles
 from tests.lab import addresses as a

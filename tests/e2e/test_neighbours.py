@@ -66,7 +66,7 @@ def behind_bridge(lab: Lab, address: IPv4Address) -> Iterator[Namespace]:
 def container(lab: Lab) -> Iterator[Namespace]:
     """Behind a bridge; the services' ports are published."""
     if not shutil.which("iptables"):
-        pytest.skip("iptables is not installed: apt install iptables")
+        pytest.skip("needs iptables: apt install iptables")
     with (
         behind_bridge(lab, INSIDE) as inside,
         published(lab.server, "tcp", SERVER_PORT, SERVER_PORT),
@@ -237,7 +237,7 @@ def controlled(name: str, folder: Path) -> Iterator[Path]:
     """A group of a cgroup v1 controller, from which nothing but its mount is left behind."""
     done = subprocess.run(["mount", "-t", "cgroup", "-o", name, name, folder], check=False, capture_output=True)
     if done.returncode:
-        pytest.skip(f"{name} cannot be mounted as a controller of cgroup v1: CONFIG_CGROUP_NET_CLASSID, _NET_PRIO")
+        pytest.skip(f"needs: {name} as a controller of cgroup v1 (CONFIG_CGROUP_NET_CLASSID, _NET_PRIO)")
     group = folder / "service"
     try:
         group.mkdir()

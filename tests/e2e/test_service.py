@@ -47,7 +47,7 @@ WantedBy=sysinit.target
 """
 CONFIGURATION = 'trusted = "10.90.0.0/24"\n'
 
-pytestmark = pytest.mark.skipif(not SYSTEMD.exists(), reason="no systemd: apt install systemd")
+pytestmark = pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd: apt install systemd")
 
 
 class Service:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -14,6 +12,7 @@ from ipvsca.address import Endpoint
 from ipvsca.dataplane import DataPlane
 from ipvsca.wire.toa import END_OF_LIST, KIND_DPVS, KIND_LVS, NO_OPERATION, build
 from tests.apps.catalogue import App, app
+from tests.e2e.needs import without_tcp_ao
 from tests.e2e.traffic import (
     CLIENTS_AT_ONCE,
     DUAL_V4,
@@ -154,23 +153,6 @@ def test_only_trusted_directors_are_believed(traffic: Traffic, ipvsca: Ipvsca, w
 
 FORGED = build(Endpoint.of("192.0.2.66", 666))
 LATER = build(Endpoint.of("192.0.2.77", 777))
-
-TCP_AO_INFO = 40  # linux/tcp.h
-
-
-def has_tcp_ao() -> bool:
-    """Whether this kernel has TCP's authentication option (CONFIG_TCP_AO)."""
-    with socket.socket() as sock:
-        try:
-            sock.getsockopt(socket.IPPROTO_TCP, TCP_AO_INFO, 64)
-        except OSError as error:
-            return error.errno != errno.ENOPROTOOPT
-    return True
-
-
-without_tcp_ao = pytest.mark.skipif(
-    has_tcp_ao(), reason="needs: a kernel without TCP-AO, which drops options that are longer than the header"
-)
 
 MALFORMED = {
     "length 0": ("fe00", "malformed"),

@@ -22,7 +22,7 @@ TIMEOUT_S = 120.0
 KILLED = -signal.SIGKILL
 """How strace ends where what it ran was killed: the same way."""
 
-MISSING = None if shutil.which("strace") else "strace is not installed: apt install strace"
+MISSING = None if shutil.which("strace") else "needs strace: apt install strace"
 
 # With a question mark: not every architecture has all of them.
 _TRACED = "bpf,?mkdir,mkdirat,?rename,?renameat,renameat2,?rmdir,?unlink,unlinkat,sendto"

@@ -33,7 +33,7 @@ def next_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def debian(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The root of a machine: it has systemd, and of other packages only those that ours depends on."""
     if not shutil.which("mmdebstrap"):
-        pytest.skip("needs mmdebstrap: `apt install mmdebstrap`")
+        pytest.skip("needs mmdebstrap: apt install mmdebstrap")
     root = tmp_path_factory.mktemp("debian") / "root"
     depends = subprocess.run(["dpkg-deb", "--field", package, "Depends"], check=True, capture_output=True, text=True)
     names = [each.split()[0].partition(":")[0] for each in depends.stdout.split(",")]

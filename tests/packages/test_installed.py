@@ -104,7 +104,7 @@ def serving(traffic: Traffic, machine: Machine) -> Iterator[None]:
 
 def test_lintian_finds_nothing(package: Path) -> None:
     if not shutil.which("lintian"):
-        pytest.skip("needs lintian: `apt install lintian`")
+        pytest.skip("needs lintian: apt install lintian")
     done = subprocess.run(
         ["lintian", "--profile=debian", "--allow-root", "--fail-on=error,warning", package],
         capture_output=True,

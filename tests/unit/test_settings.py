@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from ipvsca import settings
 from ipvsca.errors import ConfigurationError
-from ipvsca.kernel import source
 from ipvsca.settings import DEFAULTS, MEANINGS, SegmentsWithOption, Settings
+from tests.definitions import defined
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -405,9 +405,7 @@ def prefixes(number: int) -> list[str]:
 
 def test_as_many_prefixes_as_the_map_takes(read: Read) -> None:
     """While they are replaced, the map holds the old and the new ones, and that IPv6's prefixes do not trust IPv4."""
-    match = re.search(r"#define MAX_TRUSTED (\d+)", (source.folder() / "types.h").read_text())
-    assert match
-    assert int(match[1]) > 2 * MOST_PREFIXES
+    assert defined("MAX_TRUSTED") > 2 * MOST_PREFIXES
     assert len(read(f"trusted = {json.dumps(prefixes(MOST_PREFIXES))}").trusted) == MOST_PREFIXES
 
 

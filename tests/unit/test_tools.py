@@ -72,7 +72,7 @@ def test_every_verb_and_option_is_in_the_manual() -> None:
 @pytest.mark.parametrize("name", ["ipvsca.8", "ipvsca.toml.5"])
 def test_a_manual_page_is_set_without_warnings(name: str, tmp_path: Path) -> None:
     if not shutil.which("groff"):
-        pytest.skip("needs groff: `apt install groff-base`")
+        pytest.skip("needs groff: apt install groff-base")
     command = ["groff", "-man", "-Tutf8", "-ww", "-z"]
     done = subprocess.run(command, input=made("manpages", name), capture_output=True, text=True, check=True)
     assert done.stderr == ""
