@@ -18,6 +18,7 @@ from ipvsca.dataplane import Count, DataPlane
 from ipvsca.errors import Problem
 from ipvsca.kernel import clock, interfaces
 from ipvsca.kernel.links import FILTERS, LINKS, Changes
+from ipvsca.log import say
 from ipvsca.notify import Notifier, watchdog_interval_s
 from ipvsca.refusals import Refusals
 from ipvsca.settings import MEANINGS, Settings, as_text
@@ -64,7 +65,7 @@ class _Daemon:
         self._attempt("a sweep", self._sweep)
         self._attempt("serving metrics", self._web.start)
         self._notifier.ready(self._state)
-        print("running", flush=True)
+        say("running")
         while (received := self._wait()) not in (signal.SIGTERM, signal.SIGINT):
             if received == signal.SIGHUP:
                 self._reload()

@@ -1,6 +1,7 @@
 """The log of a long-running process: one line an event on standard error, in the journal with its level.
 
-Whoever has something to say takes `logging.getLogger(__name__)`.
+Whoever has something to say takes `logging.getLogger(__name__)`. A line that cannot be written ends no work, be the
+disk full or the reader gone.
 """
 
 from __future__ import annotations
@@ -27,8 +28,26 @@ def start() -> None:
     root.propagate = False
 
 
-def marked(level: int) -> str:
-    """What a line on standard error begins with so that the journal knows its level; nothing elsewhere."""
+def tell(level: int, text: str) -> None:
+    """One line on standard error; where that is the journal, it knows the level."""
+    with suppress(OSError):
+        print(f"{_mark(level)}{text}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """One line on standard output; after one that could not be written, none any more."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        forget_output()
+
+
+def forget_output() -> None:
+    """What standard output has not taken is dropped, as is all that comes: Python would try it again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _mark(level: int) -> str:
     return f"<{_SYSLOG[level]}>" if _is_journal() else ""
 
 
@@ -43,14 +62,13 @@ def _is_journal() -> bool:
 
 class _ToStandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # whoever read it is gone: the work goes on unheard
-            print(self.format(record), file=sys.stderr, flush=True)
+        tell(record.levelno, self.format(record))
 
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return marked(record.levelno) + f"{level}{record.getMessage()}".replace("\n", " ")
+        return f"{level}{record.getMessage()}".replace("\n", " ")
 
 
 class _Repeats(logging.Filter):

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ipvsca import loader, log, settings
 
@@ -27,19 +28,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    wanted = settings.read_file(parsed.config)
+    lines = load(parsed.config)
+    if not parsed.quiet:
+        print("\n".join(lines))
+
+
+def load(config: Path | None) -> list[str]:
+    """Load, warn of interfaces that do not exist, and give what there is to say."""
+    wanted = settings.read_file(config)
     with _ended_once():
         loaded = loader.load(wanted)
     for name in loaded.missing:
-        said = (
-            f"ipvsca: interface {name} does not exist: `ipvsca run` attaches to it when it comes, as does `ipvsca load`"
-        )
-        print(log.marked(logging.WARNING) + said, file=sys.stderr)
-    if parsed.quiet:
-        return
-    for change in loaded.changes:
-        print(change)
-    print("loaded" if loaded.changes else "already loaded: nothing to do")
+        comes = "`ipvsca run` attaches to it when it comes, as does `ipvsca load`"
+        log.tell(logging.WARNING, f"ipvsca: interface {name} does not exist: {comes}")
+    return [*loaded.changes, "loaded"] if loaded.changes else ["already loaded: nothing to do"]
 
 
 @contextmanager

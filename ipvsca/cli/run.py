@@ -15,6 +15,7 @@ import argparse
 import os
 import signal
 from functools import partial
+from pathlib import Path
 
 from ipvsca import log, settings
 from ipvsca.cli import load
@@ -29,7 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
     log.start()
     read = partial(settings.read_file, parsed.config)
     wanted = read()
-    status, is_stopped = (0, False) if parsed.no_load else _load_in_a_child(parsed)
+    status, is_stopped = (0, False) if parsed.no_load else _load_in_a_child(parsed.config)
     if status == 0 and not is_stopped:
         from ipvsca import daemon  # which brings an HTTP server along: no other verb needs that
 
@@ -37,7 +38,12 @@ def run(parsed: argparse.Namespace) -> int:
     return status
 
 
-def _load_in_a_child(parsed: argparse.Namespace) -> tuple[int, bool]:
+def _load(config: Path | None) -> None:
+    for line in load.load(config):
+        log.say(line)
+
+
+def _load_in_a_child(config: Path | None) -> tuple[int, bool]:
     """Loading brings in a compiler: a process of its own takes it away again.
 
     Gives its exit status, as a shell gives it where a signal ended it, and whether we were told to stop meanwhile: so
@@ -49,7 +55,7 @@ def _load_in_a_child(parsed: argparse.Namespace) -> tuple[int, bool]:
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os._exit(status_of(load.run, argparse.Namespace(config=parsed.config, quiet=False)))
+        os._exit(status_of(_load, config))
     is_stopped = False
     while (received := signal.sigwait(awaited)) != signal.SIGCHLD:
         is_stopped = True

@@ -6,13 +6,14 @@ maps/NAME   programs/NAME   links/NAME      (a link holds its program on a cgrou
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ipvsca import log
 from ipvsca.errors import Problem
 from ipvsca.kernel import bpf
 from ipvsca.kernel.maps import KEYS_AND_VALUES
@@ -80,5 +81,5 @@ def _wait_for(folder: int) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print("waiting for another ipvsca to finish", file=sys.stderr)
+        log.tell(logging.INFO, "waiting for another ipvsca to finish")
         fcntl.flock(folder, fcntl.LOCK_EX)

@@ -736,6 +736,33 @@ def test_standard_output_that_is_closed(ipvsca: Ipvsca, words: list[str]) -> Non
     assert words == HELP or done.stderr == "", "for its help, argparse takes standard error instead"
 
 
+FULL = Path("/dev/full")
+"""What is written to it is refused as by a disk without room."""
+
+
+@without_a_reader
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_standard_output_on_a_full_disk(ipvsca: Ipvsca, words: list[str], unbuffered: str) -> None:
+    """One line, and no traceback: what a script reads from that file is not all there is."""
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with FULL.open("w") as full:
+        process = ipvsca.namespace.popen(
+            ipvsca.command(*words), cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    where = "" if unbuffered else "standard output: "
+    assert process.communicate()[1] == f"ipvsca: {where}No space left on device\n"
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("words", [["stats"], ["set", "tcp_timeout=0"]], ids=" ".join)
+def test_standard_error_on_a_full_disk(ipvsca: Ipvsca, words: list[str]) -> None:
+    """The exit status stays what it is."""
+    expected = ipvsca.namespace.run(ipvsca.command(*words), check=False, cwd=REPOSITORY).returncode
+    with FULL.open("w") as full:
+        process = ipvsca.namespace.popen(ipvsca.command(*words), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=full)
+    assert process.wait() == expected
+
+
 def on_a_terminal(ipvsca: Ipvsca, *words: str) -> str:
     """What is printed there, with the terminal's line ends taken back."""
     master, slave = os.openpty()

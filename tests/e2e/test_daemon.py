@@ -30,7 +30,7 @@ from tests.kernel_state import KernelState, settles, wait_until
 from tests.lab import addresses as a
 from tests.lab.messages import Toa, Where
 from tests.lab.topology import Lab
-from tests.rig import CGROUP_PROGRAMS, Ipvsca
+from tests.rig import CGROUP_PROGRAMS, REPOSITORY, Ipvsca
 
 Picture = Callable[[], KernelState]
 
@@ -94,6 +94,10 @@ def loaded(lab: Lab, ipvsca: Ipvsca) -> Iterator[Ipvsca]:
 def daemon(loaded: Ipvsca, tmp_path: Path) -> Iterator[Daemon]:
     with running(loaded, tmp_path, "--no-load") as daemon:
         yield daemon
+
+
+def filters_of_eth0(lab: Lab) -> str:
+    return lab.server.run(["tc", "filter", "show", "dev", "eth0", "ingress"]).stdout
 
 
 @contextmanager
@@ -239,7 +243,7 @@ def test_a_filter_that_load_takes_off_stays_off(lab: Lab, loaded: Ipvsca, daemon
     loaded.run("load")
     with veth(lab, "more0"):
         daemon.says(attached("more0"))
-        assert "ipvsca" not in lab.server.run(["tc", "filter", "show", "dev", "eth0", "ingress"]).stdout
+        assert "ipvsca" not in filters_of_eth0(lab)
 
 
 def test_what_is_loaded_later_is_what_the_file_says_by_then(lab: Lab, loaded: Ipvsca, daemon: Daemon) -> None:
@@ -248,7 +252,7 @@ def test_what_is_loaded_later_is_what_the_file_says_by_then(lab: Lab, loaded: Ip
     loaded.configure(trusted=TRUSTED, interfaces=["none0"])
     loaded.run("load")
     daemon.says("warning: waiting for interface none0, which does not exist\n")
-    assert "ipvsca" not in lab.server.run(["tc", "filter", "show", "dev", "eth0", "ingress"]).stdout
+    assert "ipvsca" not in filters_of_eth0(lab)
 
 
 def test_a_block_that_interfaces_share_is_none_of_them(lab: Lab, loaded: Ipvsca, daemon: Daemon) -> None:
@@ -477,6 +481,27 @@ def test_what_goes_wrong_with_one_job_keeps_it_from_no_other(lab: Lab, loaded: I
 
 
 # What it tells
+
+
+def test_its_log_is_on_a_full_disk(lab: Lab, traffic: Traffic, ipvsca: Ipvsca) -> None:
+    """It loads, works, ends: unheard."""
+    ipvsca.configure(trusted=TRUSTED)
+    traffic.direct(IPV4, Toa(Where.SYN))
+    with Path("/dev/full").open("w") as full:
+        process = ipvsca.namespace.popen(ipvsca.command("run"), cwd=REPOSITORY, stdout=full, stderr=full)
+    try:
+        wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
+        with traffic.serving(ACCEPT, IPV4):
+            assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
+        for _ in range(2):  # the second time, the first one's line is still in its buffer
+            lab.server.run(["tc", "qdisc", "delete", "dev", "eth0", "clsact"])
+            wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
+        process.terminate()
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        ipvsca.run("unload")
 
 
 def test_what_systemd_is_told(lab: Lab, loaded: Ipvsca, tmp_path: Path) -> None:

@@ -47,10 +47,11 @@ def test_the_journal_is_told_the_level(capsys: Capture) -> None:
     assert capsys.readouterr().err == "<6>attached\n<4>warning: careful\n<3>error: no\n"
 
 
-def test_another_stream_of_the_journal_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_stream_of_the_journal_is_not_ours(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """As of a program that a service starts with its standard error elsewhere."""
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
-    assert log.marked(logging.ERROR) == ""
+    _log.error("no")
+    assert capsys.readouterr().err == "error: no\n"
 
 
 def test_a_complaint_is_repeated_once_a_minute(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
