@@ -93,7 +93,7 @@ format: packages-lint $(VENV)/ipvsca ## format Python and C
 
 wheel: $(VENV)/ipvsca ## build the package into dist/
 	rm -rf build
-	$(VENV)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(VENV)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # Built beside the checkout, which is left as it is.
 DEB_SOURCES := bpf debian docs ipvsca monitoring systemd tools CHANGELOG.md README.md SECURITY.md

@@ -10,5 +10,5 @@ from ipvsca.kernel import source
 def defined(name: str) -> int:
     """What a header's #define says."""
     headers = "".join(path.read_text() for path in source.folder().glob("*.h"))
-    (value,) = re.findall(rf"^#define {name} (\d+)\b", headers, re.MULTILINE)
+    (value,) = re.findall(rf"^#define {name} (\d+)(?: /\*.*)?$", headers, re.MULTILINE)
     return int(value)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ipvsca.kernel import bpf
 from ipvsca.kernel.programs import AttachType
@@ -33,6 +34,8 @@ MOST_PROGRAMS = 64  # on one hook of a cgroup: the kernel's limit (BPF_CGROUP_MA
 
 Object = tuple[str, int]
 """`map`, `prog` or `link`, and the kernel's id."""
+
+Picture = TypeVar("Picture")
 
 Hook = tuple[AttachType, tuple[int, ...]]
 """What is attached there: the programs' ids in the order in which they run."""
@@ -74,7 +77,7 @@ def wait_until(true: Callable[[], bool]) -> bool:
     return now
 
 
-def settles(picture: Callable[[], KernelState], expected: KernelState) -> None:
+def settles(picture: Callable[[], Picture], expected: Picture) -> None:
     """Things come to be as expected, no later than TIMEOUT_S."""
     assert wait_until(lambda: picture() == expected) or picture() == expected
 

@@ -20,6 +20,7 @@
 
 #define AT_ONCE 64
 #define ANSWER 512
+#define PATIENCE_S 5
 
 struct connection {
 	int socket;
@@ -115,42 +116,62 @@ static bool is_answered(struct connection *connection, bool is_kept)
 	return got <= 0 || (is_kept && connection->answer[connection->length - 1] == '\n');
 }
 
-/* 0 where there is none before the end. */
+/* 0 where nothing has happened for so long that nothing will. */
 static struct connection *next_answered(bool is_kept)
 {
-	while (!is_over) {
+	for (;;) {
 		struct epoll_event event;
 		struct connection *connection;
-		int count = epoll_wait(poller, &event, 1, 5000);
+		int count = epoll_wait(poller, &event, 1, PATIENCE_S * 1000);
 
 		if (count < 0)
 			continue;
 		if (!count)
-			errx(1, "no answer for 5 seconds");
+			return 0;
 		connection = event.data.ptr;
 		if (!connection->is_sent && event.events & EPOLLOUT)
 			send_request(connection);
 		else if (is_answered(connection, is_kept))
 			return connection;
 	}
-	return 0;
 }
 
+static struct connection *must_be_answered(bool is_kept)
+{
+	struct connection *connection = next_answered(is_kept);
+
+	if (!connection)
+		errx(1, "no answer for %d seconds", PATIENCE_S);
+	return connection;
+}
+
+/*
+ * Those that are under way at the end are awaited, too. One whose ACK got lost where the server had sent a SYN cookie would be for
+ * ever: no server has ever seen it.
+ */
 static double run_for(double seconds)
 {
 	static struct connection connections[AT_ONCE];
-	double began = now(), until = began + seconds;
+	double began = now(), until = began + seconds, last = began;
 	struct connection *connection;
+	int open = AT_ONCE;
 
 	end_on_sigterm();
 	for (int n = 0; n < AT_ONCE; n++)
 		open_connection(&connections[n]);
-	while (now() < until && (connection = next_answered(false))) {
+	while (!is_over && last < until) {
+		connection = must_be_answered(false);
 		judge_answer(connection);
 		close(connection->socket);
 		open_connection(connection);
+		last = now();
 	}
-	return now() - began;
+	while (open && (connection = next_answered(false))) {
+		judge_answer(connection);
+		close(connection->socket);
+		open--;
+	}
+	return last - began;
 }
 
 static double keep(unsigned long count)
@@ -162,7 +183,7 @@ static double keep(unsigned long count)
 	for (; opened < AT_ONCE && opened < count; opened++)
 		open_connection(malloc(sizeof(struct connection)));
 	for (unsigned long n = 0; n < count; n++) {
-		struct connection *connection = next_answered(true);
+		struct connection *connection = must_be_answered(true);
 
 		judge_answer(connection);
 		epoll_ctl(poller, EPOLL_CTL_DEL, connection->socket, 0);

@@ -42,7 +42,7 @@ SYSCTLS = {
     "core/somaxconn": "65535",
     "ipv4/tcp_max_syn_backlog": "65535",
 }
-END_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 30.0
 
 
 class Attached(Enum):

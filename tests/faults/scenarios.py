@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,15 +32,40 @@ ACCEPT = app("c-accept")
 REFUSALS = {"sendto": "ENOBUFS"}
 """What a call is refused with; ENOMEM where nothing else is said."""
 
+RELOAD = """
+import sys
+from pathlib import Path
+from ipvsca import loader, settings
+from ipvsca.cli.status import status_of
+def reload():
+    wanted = settings.read_file(Path(sys.argv[1]))
+    loader.reload(wanted, wanted.pin_path)
+sys.exit(status_of(reload))
+"""
+"""What the daemon does at SIGHUP, in a process that does nothing else."""
+
 
 class Scenario(Enum):
     FIRST_LOAD = "first load"
     REPLACEMENT = "load of another version"
+    OTHER_SETTINGS = "load of other settings"
+    RELOAD = "reload"
     UNLOAD = "unload"
 
     @property
-    def verb(self) -> str:
-        return "unload" if self is Scenario.UNLOAD else "load"
+    def is_restoring_all_along(self) -> bool:
+        return self not in (Scenario.FIRST_LOAD, Scenario.UNLOAD)
+
+    def settings(self, cgroup: Path) -> dict[str, object]:
+        """What the file says."""
+        if self in (Scenario.OTHER_SETTINGS, Scenario.RELOAD):
+            return {"cgroup": str(cgroup), "tcp_timeout": 20}
+        return {}
+
+    @property
+    def settings_before(self) -> dict[str, object]:
+        """What it said when what is loaded was loaded."""
+        return {"lookup_calls": True} if self is Scenario.OTHER_SETTINGS else {}
 
 
 @dataclass(frozen=True)
@@ -48,6 +74,8 @@ class Stage:
 
     traffic: Traffic
     ipvsca: Ipvsca
+    cgroup: Path
+    """The service's, below that of `ipvsca`."""
     other_version: Path
     """A checkout with other programs."""
     folder: Path
@@ -55,18 +83,20 @@ class Stage:
     @classmethod
     def set(cls, traffic: Traffic, ipvsca: Ipvsca, folder: Path) -> Stage:
         traffic.direct(IPV4, Toa(Where.SYN))
-        return cls(traffic, ipvsca, other_version(folder / "other"), folder)
+        cgroup = traffic.lab.cgroup / "service"
+        cgroup.mkdir()
+        return cls(traffic, ipvsca, cgroup, other_version(folder / "other"), folder)
 
-    def picture(self) -> KernelState:
+    def picture(self) -> tuple[KernelState, ...]:
         lab = self.traffic.lab
-        return KernelState.of(lab.server, lab.cgroup, lab.bpffs)
+        return tuple(KernelState.of(lab.server, cgroup, lab.bpffs) for cgroup in (lab.cgroup, self.cgroup))
 
     def calls(self, scenario: Scenario) -> list[Call]:
         """Those that change something where nothing goes wrong."""
         self._prepare(scenario)
         ipvsca = self.ipvsca
-        found = calls.changing(ipvsca.namespace, ipvsca.command(scenario.verb), ipvsca.pin_path, self._record)
-        ipvsca.run("unload")
+        found = calls.changing(ipvsca.namespace, self._command(scenario), ipvsca.pin_path, self._record)
+        self._unload()
         return found
 
     def kill(self, scenario: Scenario, call: Call) -> None:
@@ -76,9 +106,9 @@ class Stage:
         with self._watched(scenario):
             killed = calls.killed_before(*self._interrupted(scenario, call), self._record)
             assert killed.returncode == calls.KILLED, killed.stderr
-            if scenario is Scenario.REPLACEMENT or call.number % 2:
+            if scenario.is_restoring_all_along or call.number % 2:
                 self._heal()
-        self.ipvsca.run("unload")
+        self._unload()
         settles(self.picture, before)
 
     def refuse(self, scenario: Scenario, call: Call) -> str:
@@ -95,7 +125,11 @@ class Stage:
                 assert len(said.splitlines()) == 1, said
                 if scenario is not Scenario.UNLOAD:
                     settles(self.picture, before)
-        self.ipvsca.run("unload")
+            elif scenario is Scenario.UNLOAD:
+                settles(self.picture, start)
+            else:
+                assert self.ipvsca.json("check")["is_restoring"], "status 0, and not done"
+        self._unload()
         settles(self.picture, start)
         return f"{done.returncode} {said}"
 
@@ -104,12 +138,23 @@ class Stage:
         return self.folder / "record"
 
     def _interrupted(self, scenario: Scenario, call: Call) -> tuple[Namespace, list[str], Call]:
-        return self.ipvsca.namespace, self.ipvsca.command(scenario.verb), call
+        return self.ipvsca.namespace, self._command(scenario), call
+
+    def _command(self, scenario: Scenario) -> list[str]:
+        if scenario is Scenario.RELOAD:
+            return [sys.executable, "-c", RELOAD, str(self.ipvsca.config)]
+        return self.ipvsca.command("unload" if scenario is Scenario.UNLOAD else "load")
 
     def _prepare(self, scenario: Scenario) -> None:
         if scenario is not Scenario.FIRST_LOAD:
             version = self.other_version if scenario is Scenario.REPLACEMENT else REPOSITORY
+            self.ipvsca.configure(**scenario.settings_before)
             self.ipvsca.namespace.run(self.ipvsca.command("load"), cwd=version)
+        self.ipvsca.configure(**scenario.settings(self.cgroup))
+
+    def _unload(self) -> None:
+        self.ipvsca.run("unload")
+        self.ipvsca.configure()
 
     def _heal(self) -> None:
         self.ipvsca.run("load")
@@ -119,8 +164,9 @@ class Stage:
     @contextmanager
     def _watched(self, scenario: Scenario) -> Iterator[None]:
         """Clients come all the time: seen as themselves where programs are loaded all the time, otherwise not wrong."""
-        asking = self.traffic.continuous(ACCEPT, IPV4) if scenario is Scenario.REPLACEMENT else self._not_wrong()
-        with self.traffic.serving(ACCEPT, IPV4), asking as tally:
+        traffic = self.traffic
+        asking = traffic.continuous(ACCEPT, IPV4) if scenario.is_restoring_all_along else self._not_wrong()
+        with traffic.serving(ACCEPT, IPV4, cgroup=self.cgroup), asking as tally:
             tally.wait_for(4)
             yield
             tally.wait_for(4)

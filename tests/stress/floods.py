@@ -22,16 +22,16 @@ from ipvsca.kernel.maps import KEYS_AND_VALUES
 from tests.bench import applications as apps
 from tests.bench import storms
 from tests.bench.hooks import COST, Meter
-from tests.bench.programs import Where, run_time_kept
+from tests.bench.programs import Where, map_memory, run_time_kept
 from tests.bench.records import Judged, Results
 from tests.bench.run import Bench
 from tests.bench.stage import LIPS, Stage
-from tests.bench.storms import KNOWN_LIP, Kind
+from tests.bench.storms import KNOWN_LIP, UDP_PORT, Kind
 from tests.kernel_state import wait_until
 from tests.rig import Ipvsca
 from tests.stress.command import play
 from tests.stress.served import all_shown, dropped_by_link
-from tests.stress.traffic import are_running, connecting, exchanging
+from tests.stress.traffic import FLOWS_LIP, are_running, connecting, exchanging
 
 FULL = 1_000_000
 MEANWHILE = 5
@@ -40,10 +40,14 @@ FLOWS = 1_000
 """That are in use meanwhile."""
 
 STRANGER = IPv4Address("198.18.0.1")
-DIRECTORS = [KNOWN_LIP + n * 0x2000 for n in range(4)]
+DIRECTORS = [KNOWN_LIP + n * 0x2000 for n in range(5)]
 """The first of the trusted addresses from which a flood comes: what one has announced is new in the next one."""
 NOBODY_PORT = 54
 LPORTS = 60_000  # that a flood takes of each address
+MOST_DROPPED = FLOWS // 64
+"""Of the flows in use, where the kernel finds nothing idle: it looks at up to 128 entries at a time, and drops one."""
+BURST = 5_000
+"""Datagrams that a server's socket has room for."""
 WITHOUT_CLIENT = 1_000
 LOOK_EVERY_S = 0.1
 SYN_RECEIVED = "03"  # in /proc/net/tcp
@@ -108,7 +112,7 @@ def withstand(stage: Stage, flood: Flood, packets: int) -> Withstood:
     def blow(packets: int) -> None:
         storms.flood(stage, flood.kind, packets, flood.source, flood.port)
 
-    with all_shown(stage, flood.name) as served, apps.accept_loop(stage):
+    with _bounded(stage), all_shown(stage, flood.name) as served, apps.accept_loop(stage):
         with _counted_alone(stage, *flood.counts, most=packets):
             nanoseconds = _cost(stage, partial(blow, packets))
         half_open = _half_open(stage)
@@ -137,6 +141,7 @@ def fill_connects(stage: Stage, connections: int) -> Withstood:
     """
     restored = partial(_count, stage.ipvsca, "tcp_restored_ack")
     with (
+        _bounded(stage),
         all_shown(stage, "connections") as served,
         apps.accept_loop(stage),
         exchanging(stage, FLOWS, served.datagrams.add) as exchanges,
@@ -152,6 +157,40 @@ def fill_connects(stage: Stage, connections: int) -> Withstood:
     with DataPlane(stage.ipvsca.pin_path) as plane:
         known = sum(director.learnt_ns > 0 for _, director in plane.table("connects").batched_items())
         return Withstood(connections, rate, known, 0, 0, 0, served.both)
+
+
+def fill_replies(stage: Stage, datagrams: int) -> Withstood:
+    """So many datagrams with ipo, each of another flow, and answered: each leaves its way back in `replies`.
+
+    They come in bursts that the server keeps up with, lest clients' datagrams are lost in its socket's queue. Where all
+    that the kernel looks at for a place has been used, it drops what is in use: few flows, of whom nobody is seen as
+    somebody else.
+    """
+    served, evicted_before = Judged(), stage.ipvsca.counts()["flows_evicted"]
+    with _bounded(stage), exchanging(stage, FLOWS, served.add):
+        began = time.monotonic()
+        for lip in range(datagrams // BURST):
+            storms.flood(stage, Kind.IPO, BURST, DIRECTORS[4] + lip, UDP_PORT)
+            enough = _count(stage.ipvsca, "recvmsg_restored") + BURST + FLOWS  # in their order, the flows' own between
+            assert wait_until(partial(_has_received, stage.ipvsca, enough)), "the server is too slow"
+        rate = datagrams / (time.monotonic() - began)
+    count = ["list", "--count", "--proto", "udp", "--director", str(FLOWS_LIP)]
+    dropped = FLOWS - int(stage.ipvsca.run(*count).stdout)
+    assert dropped <= MOST_DROPPED, f"{dropped} flows in use were dropped"
+    assert served.wrong == served.failed == 0, served
+    assert (served.missing > 0) == (dropped > 0), f"{dropped} flows in use were dropped: {served}"
+    evicted = _evicted(stage.ipvsca) - evicted_before
+    with DataPlane(stage.ipvsca.pin_path) as plane:
+        return Withstood(datagrams, rate, _entries(plane, "replies"), evicted, 0, 0, served)
+
+
+@contextmanager
+def _bounded(stage: Stage) -> Iterator[None]:
+    """What the maps take of the kernel's memory is the same behind the block."""
+    before = map_memory(stage.ipvsca.pin_path)
+    yield
+    after = map_memory(stage.ipvsca.pin_path)
+    assert after == before, f"the maps took {before:,} bytes, and take {after:,} now"
 
 
 @contextmanager
@@ -197,6 +236,10 @@ def _count(ipvsca: Ipvsca, name: str) -> int:
     return ipvsca.counts()[name]
 
 
+def _has_received(ipvsca: Ipvsca, datagrams: int) -> bool:
+    return _count(ipvsca, "recvmsg_restored") >= datagrams
+
+
 def _evicted(ipvsca: Ipvsca) -> int:
     """Flows that had to go since the load, as `stats` tells once the daemon has swept; all others are there."""
     with ipvsca.daemon("--no-load"):
@@ -224,6 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _all(stage: Stage, packets: int) -> None:
     print(HEADER)
+    with stage.restored():
+        print(_row("ipo, each answered", fill_replies(stage, packets // 5)), flush=True)
     with stage.restored(tcp_connect=True):
         for flood in FLOODS:
             print(_row(flood.name, withstand(stage, flood, packets)), flush=True)

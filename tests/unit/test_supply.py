@@ -39,8 +39,11 @@ def test_every_pin_has_hashes() -> None:
 
 
 def test_what_is_installed_is_asked_for_by_hash() -> None:
-    installed = re.findall(r"^\t\$\(VENV\)/pip install (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    installed = re.findall(
+        r"^\t\$\(VENV\)/pip (?:install|wheel) (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE
+    )
     assert installed == [
+        "--quiet --no-deps --no-build-isolation --wheel-dir dist .",
         "--quiet --require-hashes --requirement $(LOCK)",
         "--quiet --no-deps --no-build-isolation --editable .",
     ]
