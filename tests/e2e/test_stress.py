@@ -18,7 +18,7 @@ from tests.bench.stage import Stage
 from tests.kernel_state import wait_until
 from tests.stress import churn
 from tests.stress.churn import Churn
-from tests.stress.floods import FLOODS, withstand
+from tests.stress.floods import BURST, FLOODS, fill_replies, withstand
 from tests.stress.served import network_counts
 from tests.stress.traffic import Judge, are_running, connecting, exchanging
 
@@ -48,6 +48,12 @@ def test_a_flood_of_flows_evicts_those_that_are_idle(stage: Stage) -> None:
     done = withstand(stage, NAMED["announcements"], ROOM + MANY)
     assert done.evicted >= MANY
     assert done.judged.right > MANY
+
+
+def test_a_flood_that_is_answered_fills_the_ways_back(stage: Stage) -> None:
+    done = fill_replies(stage, 2 * BURST)
+    assert done.entries >= 2 * BURST
+    assert done.judged.right > 2 * BURST
 
 
 def test_a_flood_of_syns_restores_nothing(stage: Stage) -> None:
