@@ -35,13 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab = stack.enter_context(Lab())
         traffic = Traffic(lab, lab.start_director(), folder)
         stage = Stage.set(traffic, Ipvsca(lab.server, lab.bpffs / "ipvsca", lab.cgroup, folder), folder)
-        failed = [scenario for scenario in Scenario if not _passes(stage, scenario, parsed.every)]
+        wanted = [scenario for scenario in Scenario if scenario.value in (parsed.only or [scenario.value])]
+        failed = [scenario for scenario in wanted if not _passes(stage, scenario, parsed.every)]
     return 1 if failed else 0
 
 
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="make faults", description=__doc__.partition("\n")[0])
     whole.add_argument("--every", type=int, default=1, metavar="N", help="only each nth call; default 1")
+    names = [scenario.value for scenario in Scenario]
+    whole.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     return whole
 
 
