@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from typing import TextIO
 
 REPEATED_AFTER_S = 60.0
 
@@ -30,8 +31,9 @@ def start() -> None:
 
 def tell(level: int, text: str) -> None:
     """One line on standard error; where that is the journal, it knows the level."""
-    with suppress(OSError):
-        print(f"{_mark(level)}{text}", file=sys.stderr, flush=True)
+    if sys.stderr:  # print() would take standard output in place of one that is closed
+        with suppress(OSError):
+            print(f"{_mark(level)}{text}", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
@@ -39,12 +41,21 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError:
-        forget_output()
+        _drop(sys.stdout)
 
 
-def forget_output() -> None:
-    """What standard output has not taken is dropped, as is all that comes: Python would try it again as it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def drop_unwritten() -> None:
+    """Before the end: what could not be written Python would try once more then, and fail with a status of its own."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
+    """Also all that comes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _mark(level: int) -> str:

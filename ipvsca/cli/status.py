@@ -17,35 +17,39 @@ _REMEDIES = {errno.ENOMEM: _SHORT, errno.ENOBUFS: _SHORT}
 
 def status_of(run: Callable[..., int | None], *arguments: Any) -> int:
     """Run something to its end; gives the exit status."""
-    status = 0
     try:
-        status = _status(run, *arguments)
-        print(end="", flush=True)  # not sys.stdout.flush(): it is None where standard output is closed
-    except BrokenPipeError:  # `ipvsca list | head`
-        log.forget_output()
-    except OSError as error:  # the disk is full
-        log.forget_output()
-        status = status or _told(error, "standard output")
-    return status
-
-
-def _status(run: Callable[..., int | None], *arguments: Any) -> int:
-    try:
-        return run(*arguments) or 0
+        status = _run(run, *arguments)
+        _flush()
+        return status
     except Problem as problem:
         log.tell(logging.ERROR, f"ipvsca: {problem}")
         return problem.exit_status
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # `ipvsca list | head`
+        return 0
     except OSError as error:  # of which no Problem was made: still a line, and no traceback
-        return _told(error, error.filename)
-    except SystemExit as end:  # argparse, after --help and after a wrong word
-        return int(end.code or 0)
+        log.tell(logging.ERROR, f"ipvsca: {_in_words(error)}")
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+    finally:
+        log.drop_unwritten()
 
 
-def _told(error: OSError, where: str | None) -> int:
-    what = f"{error.strerror}{_REMEDIES.get(error.errno or 0, '')}" if error.strerror else str(error)
-    log.tell(logging.ERROR, f"ipvsca: {f'{where}: ' if where else ''}{what}")
-    return 1
+def _run(run: Callable[..., int | None], *arguments: Any) -> int:
+    try:
+        return run(*arguments) or 0
+    except SystemExit as end:  # argparse, after --help and after a wrong word
+        return int(end.code or 0)
+
+
+def _flush() -> None:
+    try:
+        print(end="", flush=True)  # not sys.stdout.flush(): it is None where standard output is closed
+    except OSError as error:  # the disk is full
+        error.filename = "standard output"
+        raise
+
+
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}{_REMEDIES.get(error.errno or 0, '')}" if error.strerror else str(error)

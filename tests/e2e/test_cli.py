@@ -714,8 +714,11 @@ without_a_reader = pytest.mark.parametrize(
 )
 
 
+unbuffered_or_not = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
 @without_a_reader
-@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@unbuffered_or_not
 def test_a_pipe_that_nobody_reads(ipvsca: Ipvsca, words: list[str], unbuffered: str) -> None:
     """`| head` ends before we do: no traceback, and nothing is wrong."""
     reader, writer = os.pipe()
@@ -736,31 +739,43 @@ def test_standard_output_that_is_closed(ipvsca: Ipvsca, words: list[str]) -> Non
     assert words == HELP or done.stderr == "", "for its help, argparse takes standard error instead"
 
 
-FULL = Path("/dev/full")
-"""What is written to it is refused as by a disk without room."""
-
-
 @without_a_reader
-@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@unbuffered_or_not
 def test_standard_output_on_a_full_disk(ipvsca: Ipvsca, words: list[str], unbuffered: str) -> None:
     """One line, and no traceback: what a script reads from that file is not all there is."""
-    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    with FULL.open("w") as full:
-        process = ipvsca.namespace.popen(
-            ipvsca.command(*words), cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
-        )
-    where = "" if unbuffered else "standard output: "
-    assert process.communicate()[1] == f"ipvsca: {where}No space left on device\n"
-    assert process.returncode == 1
+    status, said = on_a_full_disk(ipvsca, "stdout", words, unbuffered)
+    assert re.fullmatch(r"ipvsca: (standard output: )?No space left on device\n", said)
+    assert status == 1
 
 
-@pytest.mark.parametrize("words", [["stats"], ["set", "tcp_timeout=0"]], ids=" ".join)
-def test_standard_error_on_a_full_disk(ipvsca: Ipvsca, words: list[str]) -> None:
+@unbuffered_or_not
+def test_a_verdict_on_a_full_disk(other: Ipvsca, unbuffered: str) -> None:
+    """Also where it is one with a status of its own, as here, where nothing is loaded."""
+    other.run("check", status=3)
+    status, said = on_a_full_disk(other, "stdout", ["check"], unbuffered)
+    assert (status, said.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(("words", "status"), [(["stats"], 0), (["set", "tcp_timeout=0"], 2)])
+@unbuffered_or_not
+def test_standard_error_on_a_full_disk(ipvsca: Ipvsca, words: list[str], status: int, unbuffered: str) -> None:
     """The exit status stays what it is."""
-    expected = ipvsca.namespace.run(ipvsca.command(*words), check=False, cwd=REPOSITORY).returncode
-    with FULL.open("w") as full:
-        process = ipvsca.namespace.popen(ipvsca.command(*words), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=full)
-    assert process.wait() == expected
+    assert on_a_full_disk(ipvsca, "stderr", words, unbuffered)[0] == status
+
+
+def on_a_full_disk(ipvsca: Ipvsca, full: str, words: list[str], unbuffered: str) -> tuple[int, str]:
+    """Exit status, and what was said to the other one of standard output and standard error."""
+    other = "stderr" if full == "stdout" else "stdout"
+    with Path("/dev/full").open("w") as disk:
+        process: subprocess.Popen[str] = ipvsca.namespace.popen(
+            ipvsca.command(*words),
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            **{full: disk, other: subprocess.PIPE},
+        )
+    said = "".join(filter(None, process.communicate()))
+    return process.returncode, said
 
 
 def on_a_terminal(ipvsca: Ipvsca, *words: str) -> str:

@@ -483,17 +483,21 @@ def test_what_goes_wrong_with_one_job_keeps_it_from_no_other(lab: Lab, loaded: I
 # What it tells
 
 
-def test_its_log_is_on_a_full_disk(lab: Lab, traffic: Traffic, ipvsca: Ipvsca) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_its_log_is_on_a_full_disk(lab: Lab, traffic: Traffic, ipvsca: Ipvsca, unbuffered: str) -> None:
     """It loads, works, ends: unheard."""
     ipvsca.configure(trusted=TRUSTED)
     traffic.direct(IPV4, Toa(Where.SYN))
     with Path("/dev/full").open("w") as full:
-        process = ipvsca.namespace.popen(ipvsca.command("run"), cwd=REPOSITORY, stdout=full, stderr=full)
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        process = ipvsca.namespace.popen(
+            ipvsca.command("run"), cwd=REPOSITORY, stdout=full, stderr=full, env=environment
+        )
     try:
         wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
         with traffic.serving(ACCEPT, IPV4):
             assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
-        for _ in range(2):  # the second time, the first one's line is still in its buffer
+        for _ in range(2):  # the second time, the first one's line may still be in its buffer
             lab.server.run(["tc", "qdisc", "delete", "dev", "eth0", "clsact"])
             wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
         process.terminate()
