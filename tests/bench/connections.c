@@ -146,8 +146,8 @@ static struct connection *must_be_answered(bool is_kept)
 }
 
 /*
- * Those that are under way at the end are awaited, too. One whose ACK got lost where the server had sent a SYN cookie would be for
- * ever: no server has ever seen it.
+ * Those that are under way at the end are awaited, too, but not for ever: where the ACK got lost of one whose server had sent a
+ * SYN cookie, no server has seen it.
  */
 static double run_for(double seconds)
 {
@@ -170,6 +170,7 @@ static double run_for(double seconds)
 		judge_answer(connection);
 		close(connection->socket);
 		open--;
+		last = now();
 	}
 	return last - began;
 }

@@ -16,10 +16,11 @@ from urllib.request import urlopen
 
 from ipvsca import ageing
 from ipvsca.dataplane import NANOSECONDS, DataPlane
+from ipvsca.kernel import bpf
 from ipvsca.settings import DEFAULTS
 from tests.bench import applications as apps
 from tests.bench.hooks import COST, HIT, MEASURE_S, MISS, Meter, answered, met
-from tests.bench.programs import Where, map_memory, run_time_kept
+from tests.bench.programs import Where, run_time_kept
 from tests.bench.records import Judged
 from tests.bench.run import Bench
 from tests.bench.stage import LIPS, RIP
@@ -68,7 +69,7 @@ def _measure_flows(bench: Bench, flows: int) -> None:
                 drive = partial(answered, bench, FLOWS_PART, flows, MEASURE_S, HIT)
                 costs = meter.by_run({HIT_WHILE_SWEPT: "ipvsca_recv4"}, drive)
                 keep(HIT_WHILE_SWEPT, "ns", costs[HIT_WHILE_SWEPT][COST])
-        keep("kernel's memory, a flow", "bytes", [map_memory(ipvsca.pin_path, MAPS_OF_A_FLOW) / room])
+        keep("kernel's memory, a flow", "bytes", [_map_memory(ipvsca.pin_path) / room])
         keep("daemon's memory", "MB", [_daemon_memory(bench)])
         with DataPlane(ipvsca.pin_path) as plane:
             keep("sweep", "s CPU", [_sweep(plane, 0) for _ in range(bench.rounds)])
@@ -154,6 +155,15 @@ def _daemon_memory(bench: Bench) -> float:
         with bench.stage.server.entered():
             urlopen(f"http://{DEFAULTS.metrics}/metrics").read()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024 / MEGABYTE
+
+
+def _map_memory(pin_path: Path) -> int:
+    """Bytes that the kernel accounts for the maps that hold flows."""
+    taken = 0
+    for name in MAPS_OF_A_FLOW:
+        with bpf.opened(pin_path / "maps" / name) as fd:
+            taken += int(re.findall(r"memlock:\s+(\d+)", Path(f"/proc/self/fdinfo/{fd}").read_text())[0])
+    return taken
 
 
 def _slab() -> int:

@@ -6,14 +6,13 @@ import ctypes
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from ipvsca.kernel import bpf, compiler, source
-from ipvsca.kernel.maps import KEYS_AND_VALUES
 from ipvsca.kernel.programs import AttachType, Program, ProgramType
 
 HERE = Path(__file__).resolve().parent
@@ -59,15 +58,6 @@ def option(where: Where, cgroup: Path, until_answered: bool = False) -> Iterator
         attached(compiler.load(module, program), cgroup, AttachType.CGROUP_SOCK_OPS),
     ):
         yield
-
-
-def map_memory(pin_path: Path, names: Iterable[str] = KEYS_AND_VALUES) -> int:
-    """Bytes that the kernel accounts for the maps of these names that are pinned there."""
-    taken = 0
-    for name in names:
-        with bpf.opened(pin_path / "maps" / name) as fd:
-            taken += int(re.findall(r"memlock:\s+(\d+)", Path(f"/proc/self/fdinfo/{fd}").read_text())[0])
-    return taken
 
 
 @dataclass(frozen=True)
