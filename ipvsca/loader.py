@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from ipvsca.settings import MEANINGS, Settings, as_text
 
 Programs = Mapping[Program, int]
 """Open descriptors of loaded programs."""
+
+IN_FORCE = "the settings are in force, but what was there before is not all gone"
 
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
@@ -69,7 +71,16 @@ class Steps:
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         with self._held, _not_told_to_end():  # what comes now may need a descriptor
-            (self._undo if failure else self._finish).close()
+            if failure:
+                self._undo.close()
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        try:
+            self._finish.close()
+        except OSError as error:
+            raise Problem(f"{IN_FORCE}: {error.filename}: {error.strerror}: run `ipvsca load` again") from error
 
     def on_failure(self, undo: Callable[..., object], *arguments: Any) -> None:
         """How to undo what comes next."""
@@ -96,7 +107,10 @@ def _not_told_to_end() -> Iterator[None]:
 
 
 def load(settings: Settings) -> Loaded:
-    """Make the kernel's state what the settings say. Raises Problem, after which everything is as it was before."""
+    """Make the kernel's state what the settings say.
+
+    Raises Problem, after which everything is as it was before, unless it says that they are in force.
+    """
     machine.require(settings.pin_path, settings.cgroup)
     cgroup = machine.cgroup_path(settings.cgroup)
     pins = Pins.at(settings.pin_path)
@@ -187,9 +201,15 @@ def _end_link(pin: Path) -> bool:
     if not pin.exists():
         return False
     with bpf.opened(pin) as link:
-        bpf.link_detach(link)  # as long as it is pinned: who is killed now can find it again
+        _detach(link)  # as long as it is pinned: who is killed now can find it again
     pin.unlink()
     return True
+
+
+def _detach(link: int) -> None:
+    """Where the kernel refuses it, it ends the link itself, some milliseconds after nobody holds it any more."""
+    with suppress(OSError):
+        bpf.link_detach(link)
 
 
 def in_force(settings: Settings) -> Settings:
@@ -365,7 +385,7 @@ def _attach_program(pin: Path, program: Program, fd: int, cgroup: int, steps: St
         steps.on_failure(_remove_pin, pin)
     else:
         steps.on_failure(bpf.pin, link, pin)
-        steps.on_success(bpf.link_detach, link)
+        steps.on_success(_detach, link)
     bpf.pin(new, pin)
     return True
 

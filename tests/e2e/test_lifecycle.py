@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ from tests.e2e.traffic import (
     assert_restored,
     assert_untouched,
 )
-from tests.kernel_state import KernelState, are_freed, settles
+from tests.kernel_state import KernelState, are_freed, settles, wait_until
 from tests.lab.messages import Announce, Protocol, Service, Toa, Where
 from tests.lab.topology import Lab
 from tests.rig import CGROUP_PROGRAMS, PROGRAMS, REPOSITORY, Ipvsca
@@ -448,6 +449,24 @@ def test_a_replacement_that_fails_at_any_step_changes_nothing(
             assert ipvsca.json("get")["tcp_timeout"]["value"] == wanted.tcp_timeout
         else:
             step.was_not_reached()
+
+
+def test_what_was_there_goes_also_where_the_kernel_refuses_to_detach_it(
+    monkeypatch: pytest.MonkeyPatch, lab: Lab, ipvsca: Ipvsca, picture: Picture
+) -> None:
+    """By then the new settings are in force: nothing could undo that."""
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    wanted = replace(settings.read_file(ipvsca.config), cgroup=str(lab.cgroup.parent))
+    before = picture()
+    with ipvsca.loaded(lookup_calls=True), ipvsca.namespace.entered():
+        with monkeypatch.context() as patch:
+            patch.setattr(bpf, "link_detach", refuse)
+            loader.load(wanted)
+        assert wait_until(lambda: picture().cgroup == before.cgroup)
+        assert loader.load(wanted).changes == ()
 
 
 @pytest.mark.parametrize("step", MOVING, ids=str)
