@@ -31,6 +31,7 @@ Programs = Mapping[Program, int]
 """Open descriptors of loaded programs."""
 
 IN_FORCE = "the settings are in force, but what was there before is not all gone"
+"""How the one complaint begins that comes when a load cannot be undone any more."""
 
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
