@@ -494,12 +494,13 @@ def test_its_log_is_on_a_full_disk(lab: Lab, traffic: Traffic, ipvsca: Ipvsca, u
             ipvsca.command("run"), cwd=REPOSITORY, stdout=full, stderr=full, env=environment
         )
     try:
-        wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
+        while "ipvsca" not in filters_of_eth0(lab):  # it may take a slow machine long to compile
+            assert process.poll() is None
         with traffic.serving(ACCEPT, IPV4):
             assert_restored(traffic.ask(ACCEPT, IPV4), ACCEPT, IPV4)
         for _ in range(2):  # the second time, the first one's line may still be in its buffer
             lab.server.run(["tc", "qdisc", "delete", "dev", "eth0", "clsact"])
-            wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
+            assert wait_until(lambda: "ipvsca" in filters_of_eth0(lab))
         process.terminate()
         assert process.wait(TIMEOUT_S) == 0
     finally:
