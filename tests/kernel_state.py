@@ -35,8 +35,6 @@ MOST_PROGRAMS = 64  # on one hook of a cgroup: the kernel's limit (BPF_CGROUP_MA
 Object = tuple[str, int]
 """`map`, `prog` or `link`, and the kernel's id."""
 
-Picture = TypeVar("Picture")
-
 Hook = tuple[AttachType, tuple[int, ...]]
 """What is attached there: the programs' ids in the order in which they run."""
 
@@ -77,7 +75,10 @@ def wait_until(true: Callable[[], bool]) -> bool:
     return now
 
 
-def settles(picture: Callable[[], Picture], expected: Picture) -> None:
+Pictured = TypeVar("Pictured")
+
+
+def settles(picture: Callable[[], Pictured], expected: Pictured) -> None:
     """Things come to be as expected, no later than TIMEOUT_S."""
     assert wait_until(lambda: picture() == expected) or picture() == expected
 

@@ -118,10 +118,11 @@ class Ipvsca:
         """Inside the block the named counters must grow by exactly so much, and no refusal that is not named."""
         before = self.counts()
         yield
-        grown = _difference(before, self.counts())
+        grown = growth(before, self.counts())
         relevant = {name: by for name, by in grown.items() if name in expected or name.startswith("refused_")}
         assert relevant == {name: by for name, by in expected.items() if by}, f"all that grew: {grown}"
 
 
-def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+def growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """By how much each has grown; what has not is left out, and what was not there before was 0."""
+    return {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}

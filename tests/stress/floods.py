@@ -28,7 +28,7 @@ from tests.bench.run import Bench
 from tests.bench.stage import LIPS, Stage
 from tests.bench.storms import KNOWN_LIP, UDP_PORT, Kind
 from tests.kernel_state import wait_until
-from tests.rig import Ipvsca
+from tests.rig import Ipvsca, growth
 from tests.stress.command import play
 from tests.stress.served import all_shown, dropped_by_link
 from tests.stress.traffic import FLOWS_LIP, are_running, connecting, exchanging
@@ -180,8 +180,8 @@ def fill_replies(stage: Stage, datagrams: int) -> Withstood:
     assert dropped <= MOST_DROPPED, f"{dropped} flows in use were dropped"
     assert served.wrong == served.failed == 0, served
     assert (served.missing > 0) == (dropped > 0), f"{dropped} flows in use were dropped: {served}"
-    grown = {name: count - before[name] for name, count in stage.ipvsca.counts().items()}
-    assert grown["sendmsg_redirected"] == grown["recvmsg_restored"], f"not every answer has found its way back: {grown}"
+    grown = growth(before, stage.ipvsca.counts())
+    assert grown.get("sendmsg_redirected") == grown["recvmsg_restored"], f"answers that found no way back: {grown}"
     evicted = _evicted(stage.ipvsca) - before["flows_evicted"]
     with DataPlane(stage.ipvsca.pin_path) as plane:
         return Withstood(datagrams, rate, _entries(plane, "replies"), evicted, 0, 0, served)
@@ -196,7 +196,7 @@ def _counted_alone(stage: Stage, *names: str, most: int) -> Iterator[None]:
     before, dropped = stage.ipvsca.counts(), dropped_by_link(stage.client)
     yield
     dropped = dropped_by_link(stage.client) - dropped
-    grown = {name: count - before[name] for name, count in stage.ipvsca.counts().items() if count != before[name]}
+    grown = growth(before, stage.ipvsca.counts())
     counted = grown.get(names[0], 0)
     is_expected = grown == dict.fromkeys(names, counted) and most - dropped <= counted <= most
     assert is_expected, f"of {most} packets {dropped} were dropped, and counters grew by {grown}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.bench.records import Judged
 from tests.bench.stage import Stage
 from tests.lab.namespace import Namespace
+from tests.rig import growth
 
 TX_DROPPED = 11  # of the figures in a row of /proc/net/dev
 BACKLOG_DROPPED = 1  # of the hexadecimal figures in a row of /proc/net/softnet_stat
@@ -43,8 +44,8 @@ def all_shown(stage: Stage, meanwhile: str) -> Iterator[Served]:
     served, ours, losses = Served(), stage.ipvsca.counts(), _losses(stage)
     yield served
     assert served.both.is_clean, (
-        f"{meanwhile}: {served}, ipvsca: {_growth(ours, stage.ipvsca.counts())}, "
-        f"the kernel: {_growth(losses, _losses(stage))}"
+        f"{meanwhile}: {served}, ipvsca: {growth(ours, stage.ipvsca.counts())}, "
+        f"the kernel: {growth(losses, _losses(stage))}"
     )
 
 
@@ -74,7 +75,3 @@ def _losses(stage: Stage) -> dict[str, int]:
         "dropped on the way to the client": dropped_by_link(stage.server),
         "dropped by the backlog of any CPU": sum(int(row.split()[BACKLOG_DROPPED], 16) for row in rows),
     }
-
-
-def _growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    return {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
